@@ -1,0 +1,33 @@
+"""Errors that a user can act on; each message says what happened and what to do."""
+
+
+class CytoSAEError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ImageError(CytoSAEError):
+    """An image cannot be read, or is not one that the analysis can use."""
+
+
+class CellsError(CytoSAEError):
+    """Cells cannot be found or read."""
+
+
+class CheckpointError(CytoSAEError):
+    """A model file is damaged, incomplete or of another architecture."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A model file would run code when opened, and was refused."""
+
+
+class DownloadError(CytoSAEError):
+    """A model could not be fetched or its content is not what it should be."""
+
+
+class RunError(CytoSAEError):
+    """A run folder is missing, damaged, or belongs to other inputs."""
+
+
+class Cancelled(CytoSAEError):
+    """The user stopped the work; what had been finished is kept."""
