@@ -15,8 +15,8 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-# Public names and the rooms they live in. They are imported on first use, so that a viewer's start-up
-# never pays for torch.
+# Public names and the rooms they live in. They are imported on first use, so that a viewer's
+# start-up never pays for torch.
 _HOMES = {
     "Bundle": "models",
     "Cells": "cells",
