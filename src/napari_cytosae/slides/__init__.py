@@ -1,0 +1,6 @@
+"""Open any image as a `Slide`, and draw a sample smear."""
+
+from napari_cytosae.slides.rgb import to_rgb8
+from napari_cytosae.slides.slide import Slide
+
+__all__ = ["Slide", "to_rgb8"]

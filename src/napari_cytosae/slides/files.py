@@ -1,0 +1,33 @@
+"""Image files: told apart by what they hold, not by what they are called."""
+
+from pathlib import Path
+
+from napari_cytosae.errors import ImageError
+from napari_cytosae.slides.opened import OpenedImage
+from napari_cytosae.slides.pictures import open_picture
+from napari_cytosae.slides.tiffs import open_tiff
+
+# Classic and BigTIFF, either byte order. NDPI and SVS are classic ones.
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def open_image(path: Path) -> OpenedImage:
+    """Open an image file by what its first bytes say it is.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, a folder, empty, damaged or no image that can be used.
+    """
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path.name} is a folder; choose an image file in it.")
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist; check its name and folder.") from None
+    except OSError as error:
+        raise ImageError(f"{path.name} cannot be opened: {error.strerror or error}.") from error
+    if not magic:
+        raise ImageError(f"{path.name} is empty (0 bytes); copy it again from its source.")
+    return open_tiff(path) if magic in _TIFF_MAGIC else open_picture(path)

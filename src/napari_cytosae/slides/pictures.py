@@ -1,0 +1,78 @@
+"""PNG, JPEG and BMP: camera fields and single-cell crops, decoded at once."""
+
+import hashlib
+import io
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from napari_cytosae.errors import ImageError
+from napari_cytosae.slides.axes import find_axes
+from napari_cytosae.slides.opened import OpenedImage
+
+_FORMATS = ("PNG", "JPEG", "MPO", "BMP")
+
+# Pillow's modes whose numpy arrays are intensities as they are.
+_DIRECT_MODES = ("1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16L")
+
+# In a PNG, the bit depth follows the signature (8 bytes), IHDR's length and name (8) and the
+# image's width and height (8).
+_PNG_BIT_DEPTH = 24
+
+
+def open_picture(path: Path) -> OpenedImage:
+    """Decode a PNG, JPEG or BMP file, upright by its EXIF orientation.
+
+    The dpi in such files is a printer's, not a microscope's: the pixel size stays unknown.
+
+    Raises
+    ------
+    ImageError
+        If the file is damaged, too large to decode at once, or no such picture.
+    """
+    content = path.read_bytes()
+    try:
+        pixels = _decode(content, path.name)
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{path.name} is not an image that can be read; "
+            "PNG, JPEG, BMP, TIFF, OME-TIFF, SVS and NDPI files can."
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{path.name} is too large to decode at once; save it as a tiled TIFF."
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error) as error:
+        raise ImageError(
+            f"{path.name} is damaged or incomplete ({error}); copy it again from its source."
+        ) from error
+    axes = find_axes(pixels.shape, pixels.dtype, path.name)
+    digest = hashlib.sha256(content).hexdigest()
+    return OpenedImage([pixels], axes, None, lambda: digest)
+
+
+def _decode(content: bytes, name: str) -> NDArray[Any]:
+    with warnings.catch_warnings():
+        # Pillow warns of large pictures, and refuses those that are twice as large.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image: Image.Image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    with image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # a camera's MPO holds previews of one picture
+            raise ImageError(f"{name} is an animation of {frames} images; save the one to analyse.")
+        image.load()
+        if image.format == "PNG" and content[_PNG_BIT_DEPTH] == 16:
+            # Pillow would keep only 8 bits of colour.
+            return np.asarray(imagecodecs.png_decode(content))
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in ("LA", "PA") or "transparency" in upright.info:
+            upright = upright.convert("RGBA")
+        elif upright.mode not in _DIRECT_MODES:
+            upright = upright.convert("RGB")
+        return np.array(upright)
