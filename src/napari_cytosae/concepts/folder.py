@@ -1,0 +1,198 @@
+"""The run folder on disk: which file lies where, and which cells are encoded."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tifffile
+from numpy.typing import NDArray
+
+from napari_cytosae.cells import Cells
+from napari_cytosae.concepts.cell import CellActivations, CellSummary
+from napari_cytosae.concepts.durable import (
+    LOCK_NAME,
+    TEMPORARY_SUFFIX,
+    explain_write_error,
+    write_durably,
+)
+from napari_cytosae.concepts.manifest import MANIFEST_NAME, RunManifest
+from napari_cytosae.concepts.shards import Shard
+from napari_cytosae.errors import RunError
+
+BOX_COLUMNS = ["crop_y0", "crop_x0", "crop_y1", "crop_x1"]
+_OURS = {
+    MANIFEST_NAME, LOCK_NAME, "cells.csv", "cells.h5ad", "labels.tif", "nuclei.tif", "tokens",
+}  # fmt: skip
+_TILE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Names and contents of the files of a run; knows nothing of models.
+
+    Parameters
+    ----------
+    path
+        The folder ``NAME.cytosae``.
+    """
+
+    path: Path
+
+    @property
+    def manifest_path(self) -> Path:
+        """What the run was made from; a folder without it is no run."""
+        return self.path / MANIFEST_NAME
+
+    @property
+    def profiles_path(self) -> Path:
+        """The AnnData file."""
+        return self.path / "cells.h5ad"
+
+    def shard_path(self, index: int) -> Path:
+        """Path of one shard."""
+        return self.path / "tokens" / f"shard-{index:06d}.safetensors"
+
+    def create(self) -> None:
+        """Make the folder, unless it is there.
+
+        Raises
+        ------
+        RunError
+            Where it cannot be made, or holds files that are no run's.
+        """
+        try:
+            (self.path / "tokens").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise explain_write_error(error, self.path) from error
+
+    def check_ours(self) -> None:
+        """Refuse a folder with somebody's other files in it.
+
+        Raises
+        ------
+        RunError
+            Names one of the files.
+        """
+        if self.path.is_file():
+            raise RunError(f"{self.path} is a file. Choose a folder for the run.")
+        if not self.path.is_dir() or (self.path / MANIFEST_NAME).is_file():
+            return
+        foreign = sorted(
+            entry.name
+            for entry in self.path.iterdir()
+            if entry.name.removesuffix(TEMPORARY_SUFFIX) not in _OURS
+        )
+        if foreign:
+            raise RunError(
+                f"{self.path} is no run and holds other files ({foreign[0]}). Choose another "
+                "folder."
+            )
+
+    def clear(self) -> None:
+        """Delete the run's own files only. The manifest goes first: half a run is none."""
+        (self.path / MANIFEST_NAME).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "tokens", ignore_errors=True)
+        for name in _OURS - {MANIFEST_NAME, LOCK_NAME, "tokens"}:
+            (self.path / name).unlink(missing_ok=True)
+        self.create()
+
+    def remove_if_empty(self) -> None:
+        """Take the folder away again where an analysis ended before there was anything to keep."""
+        if self.manifest_path.exists():
+            return
+        self.clear()
+        for leaf in (self.path / "tokens", self.path):
+            (self.path / LOCK_NAME).unlink(missing_ok=True)
+            if not any(leaf.iterdir()):
+                leaf.rmdir()
+
+    def remove_leftovers(self) -> None:
+        """Delete temporary files of a process that was killed in mid-write."""
+        for leftover in self.path.rglob(f"*{TEMPORARY_SUFFIX}"):
+            leftover.unlink(missing_ok=True)
+
+    def write_cells(self, cells: Cells, boxes: NDArray[np.float64]) -> None:
+        """Write the label images and the table of cells with their crop boxes."""
+        table = cells.table.assign(**dict(zip(BOX_COLUMNS, boxes.T, strict=True)))
+        write_durably(
+            self.path / "cells.csv", lambda temporary: table.to_csv(temporary, index=False)
+        )
+        self._write_labels("labels.tif", cells.labels)
+        if cells.nuclei is not None:
+            self._write_labels("nuclei.tif", cells.nuclei)
+
+    def read_table(self) -> pd.DataFrame:
+        """Read the table of cells, `BOX_COLUMNS` included, exactly as it was written."""
+        path = self.path / "cells.csv"
+        try:
+            return pd.read_csv(path, float_precision="round_trip", dtype={"label": np.int64})
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Analyse the image again.") from error
+
+    def read_labels(self, name: str = "labels.tif") -> NDArray[np.int32]:
+        """Read the label image, or with ``"nuclei.tif"`` the nuclei."""
+        path = self.path / name
+        try:
+            labels: NDArray[np.int32] = tifffile.imread(path)
+        except (OSError, ValueError, tifffile.TiffFileError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Analyse the image again.") from error
+        return labels
+
+    def rows(self, manifest: RunManifest, index: int) -> slice:
+        """Rows of the table that one shard holds."""
+        start = index * manifest.shard_cells
+        return slice(start, min(start + manifest.shard_cells, manifest.n_cells))
+
+    def remove_damaged_shards(self, manifest: RunManifest, labels: NDArray[np.int64]) -> list[str]:
+        """Check every shard that is there, and delete those that are damaged.
+
+        Returns
+        -------
+        list of str
+            The deleted shards' file names.
+        """
+        removed = []
+        for index in range(manifest.n_shards):
+            path = self.shard_path(index)
+            if not path.exists():
+                continue
+            try:
+                shard = Shard.read(path)
+                intact = np.array_equal(shard.labels, labels[self.rows(manifest, index)])
+            except RunError:
+                intact = False
+            if not intact:
+                path.unlink()
+                removed.append(path.name)
+        return removed
+
+    def summaries(
+        self, manifest: RunManifest, boxes: NDArray[np.float64], threshold: float
+    ) -> Iterator[CellSummary]:
+        """Sum up every encoded cell, in the table's order, one shard in memory at a time."""
+        for cell in self.cells(manifest, boxes):
+            yield cell.summary(threshold)
+
+    def cells(self, manifest: RunManifest, boxes: NDArray[np.float64]) -> Iterator[CellActivations]:
+        """Yield every encoded cell in the table's order, one shard in memory at a time."""
+        for index in range(manifest.n_shards):
+            if self.shard_path(index).exists():
+                yield from Shard.read(self.shard_path(index)).cells(
+                    boxes[self.rows(manifest, index)]
+                )
+
+    def _write_labels(self, name: str, labels: NDArray[np.int32]) -> None:
+        def write(temporary: Path) -> None:
+            tifffile.imwrite(
+                temporary,
+                np.ascontiguousarray(labels, np.int32),
+                tile=(_TILE, _TILE),
+                compression="zlib",
+                photometric="minisblack",
+                metadata=None,
+            )
+
+        write_durably(self.path / name, write)

@@ -1,0 +1,157 @@
+"""run.json: what a run was made from, and whether it is finished."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_cytosae.concepts.durable import write_json_durably
+from napari_cytosae.errors import RunError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "run.json"
+
+_WHAT_DIFFERS = {
+    "image": "another image",
+    "cells": "other cells",
+    "crop_um": "another crop size",
+    "cell_fraction": "another crop size",
+    "whole": "crops of another kind",
+    "microns_per_pixel": "another pixel size",
+    "bundle": "another bundle",
+    "precision": "another precision",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """What decides a run's numbers. Two analyses with the same key are the same run.
+
+    Parameters
+    ----------
+    image
+        Digest of the slide's content.
+    cells
+        How cells were found: ``"detect"``, ``"whole"``, or a digest of the cells that were given.
+    crop_um, cell_fraction, whole
+        The crop geometry.
+    microns_per_pixel
+        Pixel size that crops were cut with; None where it is unknown.
+    bundle
+        Digest of backbone, SAE and preprocessing.
+    precision
+        ``"float32"`` or ``"bfloat16"``.
+    """
+
+    image: str
+    cells: str
+    crop_um: float
+    cell_fraction: float
+    whole: bool
+    microns_per_pixel: float | None
+    bundle: str
+    precision: str
+
+    def differences(self, wanted: "RunKey") -> list[str]:
+        """Say in words in what this run differs from the wanted one; empty where it does not."""
+        words = (
+            f"{_WHAT_DIFFERS[name]} ({_short(mine)} there, {_short(theirs)} now)"
+            for name, mine in asdict(self).items()
+            if mine != (theirs := getattr(wanted, name))
+        )
+        return list(words)
+
+
+@dataclass(frozen=True, slots=True)
+class RunManifest:
+    """The content of run.json.
+
+    Parameters
+    ----------
+    state
+        ``"encoding"`` until the profiles are written, then ``"finished"``.
+    key
+        What decides the run's numbers.
+    bundle_name, d_sae
+        The bundle, in a person's words, and its number of concepts.
+    slide_name, slide_path, slide_shape
+        The slide; the path is relative to the run folder where both lie on one drive, None for an
+        array.
+    n_cells, shard_cells, batch_cells
+        Cells in all, per shard and per forward pass. A resumed run keeps to them.
+    threshold
+        τ: ``layers["count"]`` counts the tokens above it.
+    device, software_version, created, finished
+        Where, with what and when (ISO 8601, UTC).
+    note
+        What a person should know, for example that no cells were found.
+    """
+
+    state: Literal["encoding", "finished"]
+    key: RunKey
+    bundle_name: str
+    d_sae: int
+    slide_name: str
+    slide_path: str | None
+    slide_shape: tuple[int, int]
+    n_cells: int
+    shard_cells: int
+    batch_cells: int
+    threshold: float
+    device: str
+    software_version: str
+    created: str
+    finished: str | None = None
+    note: str = ""
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards of the finished run."""
+        return -(-self.n_cells // self.shard_cells)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the content as plain, nested values."""
+        return {"format": "napari-cytosae run", "format_version": FORMAT_VERSION, **asdict(self)}
+
+    def write(self, folder: Path) -> None:
+        """Write run.json durably."""
+        write_json_durably(folder / MANIFEST_NAME, self.as_dict())
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunManifest":
+        """Read run.json.
+
+        Raises
+        ------
+        RunError
+            Where the folder is no run, a damaged one, or one of a later version of the format.
+        """
+        path = folder / MANIFEST_NAME
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RunError(
+                f"{folder} is no run: it holds no {MANIFEST_NAME}. Choose a folder that an "
+                "analysis has written."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Analyse the image again.") from error
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if version != FORMAT_VERSION:
+            raise RunError(
+                f"{path} has format version {version}, and this napari-cytosae reads version "
+                f"{FORMAT_VERSION}. Open it with the version that wrote it, or analyse the image "
+                "again."
+            )
+        try:
+            known = {field.name: content[field.name] for field in fields(cls)}
+            known["key"] = RunKey(**known["key"])
+            known["slide_shape"] = tuple(known["slide_shape"])
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path} is damaged ({error}). Analyse the image again.") from error
+        return cls(**known)
+
+
+def _short(value: object) -> str:
+    text = "unknown" if value is None else str(value)
+    return text if len(text) <= 12 else f"{text[:8]}…"

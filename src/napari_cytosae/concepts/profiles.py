@@ -1,0 +1,94 @@
+"""A run's cells × concepts table: profiles over tokens, as AnnData."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array, csr_matrix
+
+from napari_cytosae.concepts.cell import CellSummary
+from napari_cytosae.concepts.durable import write_durably
+from napari_cytosae.concepts.manifest import RunManifest
+
+
+def build_profiles(
+    manifest: RunManifest, table: pd.DataFrame, summaries: Iterable[CellSummary]
+) -> anndata.AnnData:
+    """Gather the summaries of a run's cells into one AnnData.
+
+    Parameters
+    ----------
+    manifest
+        The run's provenance; its ``microns_per_pixel`` decides the unit of ``obsm["spatial"]``.
+    table
+        One row per cell, in the summaries' order.
+    summaries
+        One per row of the table.
+
+    Returns
+    -------
+    AnnData
+        ``X``: mean over all 257 tokens, class token included, float32 CSR. The paper's image score
+        is the same mean, and so is upstream's ``sae_mean_acts``. ``layers["max"]``: largest value
+        over tokens. ``layers["count"]``: tokens above τ. ``var``: ``frequency``, the share of cells
+        in which a concept is active at any token (upstream's ``sae_sparsity``);
+        ``mean_activation``, the mean of ``X`` over those cells, 0 where there are none;
+        ``max_activation``. ``obsm["spatial"]``: x and y of each cell's centre, in µm where the
+        pixel size is known, else in level-0 px; ``uns["cytosae"]["spatial_unit"]`` says which.
+    """
+    rows = list(summaries)
+    d_sae = manifest.d_sae
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row.concept_ids) for row in rows], out=indptr[1:])
+    ids = np.concatenate([np.zeros(0, np.int64), *(row.concept_ids for row in rows)])
+
+    def matrix(values: list[np.ndarray], dtype: type[np.generic]) -> csr_matrix:
+        data = np.concatenate([np.zeros(0, dtype), *values]).astype(dtype)
+        # AnnData files hold 32-bit indices wherever they suffice; scipy chooses them here.
+        return csr_matrix(csr_array((data, ids, indptr), shape=(len(rows), d_sae)))
+
+    mean = matrix([row.mean for row in rows], np.float32)
+    maximum = matrix([row.maximum for row in rows], np.float32)
+    n_active = np.bincount(ids, minlength=d_sae)
+    total = np.bincount(ids, weights=mean.data, minlength=d_sae)
+    largest = np.zeros(d_sae, np.float32)
+    np.maximum.at(largest, ids, maximum.data)
+    var = pd.DataFrame(
+        {
+            "concept_id": np.arange(d_sae),
+            "name": np.full(d_sae, "", dtype=object),
+            "frequency": n_active / max(1, len(rows)),
+            "mean_activation": total / np.maximum(1, n_active),
+            "max_activation": largest,
+        },
+        index=np.arange(d_sae).astype(str),
+    )
+    micrometres = manifest.key.microns_per_pixel
+    centres = table[["centroid_x", "centroid_y"]].to_numpy(np.float64).reshape(-1, 2)
+    provenance = _without_none(manifest.as_dict())
+    provenance["spatial_unit"] = "px" if micrometres is None else "µm"
+    return anndata.AnnData(
+        X=mean,
+        obs=table.set_index(pd.Index(table["label"].astype(str), name=None)),
+        var=var,
+        layers={"max": maximum, "count": matrix([row.count for row in rows], np.int32)},
+        obsm={"spatial": centres * (micrometres or 1.0)},
+        uns={"cytosae": provenance},
+    )
+
+
+def write_profiles(profiles: anndata.AnnData, path: Path) -> None:
+    """Write the AnnData file durably."""
+    needed = 8 * 3 * profiles.X.nnz + 100 * profiles.n_vars
+    write_durably(path, profiles.write_h5ad, needed_bytes=needed)
+
+
+def _without_none(content: dict[str, object]) -> dict[str, object]:
+    """Leave out what is unknown: HDF5 has no word for it."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in content.items()
+        if value is not None
+    }

@@ -1,0 +1,273 @@
+"""A run read back from its folder: what a view, a script or an export asks."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, cast
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+from numpy.typing import NDArray
+
+from napari_cytosae.concepts.cell import (
+    GRID,
+    ActiveConcept,
+    CellActivations,
+    check_concept,
+)
+from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
+from napari_cytosae.concepts.manifest import RunManifest
+from napari_cytosae.concepts.profiles import build_profiles
+from napari_cytosae.concepts.shards import read_cell, read_concept
+from napari_cytosae.errors import RunError
+
+
+class Run:
+    """One analysis of one slide.
+
+    Nothing is read before it is asked for, and a question about one cell reads that cell's bytes
+    only, so runs may be larger than memory. A run that is still being written is read as far as it
+    has come when it is opened; open it again to see more.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+
+    Raises
+    ------
+    RunError
+        Where the folder is no run, or one of another version of the format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._folder = RunFolder(self.path)
+        self.manifest = RunManifest.read(self.path)
+
+    def __repr__(self) -> str:
+        state = f", {int(self.encoded.sum())} encoded" if self.unfinished else ""
+        return f"<Run {self.path.name}: {len(self)} cells{state}, bundle {self.bundle_name}>"
+
+    def __len__(self) -> int:
+        return self.manifest.n_cells
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether work is left; analysing the same image again goes on with it."""
+        return self.manifest.state != "finished"
+
+    @property
+    def bundle_name(self) -> str:
+        """Name of the bundle that the run was made with."""
+        return self.manifest.bundle_name
+
+    @property
+    def bundle_digest(self) -> str:
+        """Digest of the bundle that the run was made with."""
+        return self.manifest.key.bundle
+
+    @property
+    def d_sae(self) -> int:
+        """Number of concepts of the SAE."""
+        return self.manifest.d_sae
+
+    @property
+    def microns_per_pixel(self) -> float | None:
+        """Pixel size at level 0, None where it is unknown."""
+        return self.manifest.key.microns_per_pixel
+
+    @property
+    def note(self) -> str:
+        """What a person should know about the run; empty where there is nothing to say."""
+        return self.manifest.note
+
+    @property
+    def slide_path(self) -> Path | None:
+        """Where the slide lay when it was analysed, None for an array."""
+        stored = self.manifest.slide_path
+        return None if stored is None else (self.path / stored).resolve()
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per cell: label, centroid, box, areas, and its crop's box."""
+        return self._folder.read_table()
+
+    @cached_property
+    def boxes(self) -> NDArray[np.float64]:
+        """(n, 4) crop boxes, y0, x0, y1, x1 in level-0 px; they may reach beyond the slide."""
+        return self.table[BOX_COLUMNS].to_numpy(np.float64).reshape(-1, 4)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int32]:
+        """(H, W) label image of cell extents, 0 for no cell."""
+        return self._folder.read_labels()
+
+    @cached_property
+    def nuclei(self) -> NDArray[np.int32] | None:
+        """(H, W) label image of nuclei, None where the cells came without."""
+        if not (self.path / "nuclei.tif").exists():
+            return None
+        return self._folder.read_labels("nuclei.tif")
+
+    @cached_property
+    def encoded(self) -> NDArray[np.bool_]:
+        """(n,) which cells are encoded, in the table's order: all of a finished run."""
+        encoded = np.zeros(self.manifest.n_cells, bool)
+        for index in range(self.manifest.n_shards):
+            encoded[self._folder.rows(self.manifest, index)] = self._folder.shard_path(
+                index
+            ).exists()
+        return encoded
+
+    @cached_property
+    def adata(self) -> anndata.AnnData:
+        """Profiles of the cells as AnnData; of those encoded so far where the run is unfinished."""
+        if self.unfinished:
+            return build_profiles(
+                self.manifest,
+                self.table[self.encoded].reset_index(drop=True),
+                self._folder.summaries(self.manifest, self.boxes, self.manifest.threshold),
+            )
+        try:
+            return anndata.read_h5ad(self._folder.profiles_path)
+        except OSError as error:
+            raise self._damaged_profiles(error) from error
+
+    @cached_property
+    def concepts(self) -> pd.DataFrame:
+        """One row per concept: name, and frequency and activation in this run (``adata.var``)."""
+        if self.unfinished:
+            return cast(pd.DataFrame, self.adata.var)
+        try:
+            with h5py.File(self._folder.profiles_path) as file:
+                return cast(pd.DataFrame, read_elem(file["var"]))
+        except (OSError, KeyError) as error:
+            raise self._damaged_profiles(error) from error
+
+    def cell(self, label: int) -> CellActivations:
+        """Read the activations of one cell at every token.
+
+        Raises
+        ------
+        RunError
+            Where there is no such cell, or it is not encoded yet.
+        """
+        row = self._row(label)
+        if not self.encoded[row]:
+            raise RunError(
+                f"Cell {label} is not encoded yet: this run is unfinished. Analyse the image again "
+                "to go on."
+            )
+        index, row_in_shard = divmod(row, self.manifest.shard_cells)
+        return read_cell(self._folder.shard_path(index), row_in_shard, self.boxes[row])
+
+    def active_concepts(
+        self, label: int, patch: tuple[int, int] | None = None, k: int | None = None
+    ) -> list[ActiveConcept]:
+        """Rank the concepts that are active in a cell, strongest first.
+
+        Parameters
+        ----------
+        label
+            The cell.
+        patch
+            (row, column) in the 16 × 16 grid: rank by the value there. Without it, by the mean over
+            all 257 tokens.
+        k
+            How many at most; all without it.
+
+        Raises
+        ------
+        RunError
+            Where there is no such cell or patch, or the cell is not encoded yet.
+        """
+        return self.cell(label).active_concepts(
+            patch, k, frequencies=self._frequencies, names=self._names
+        )
+
+    def concepts_at(
+        self, label: int, patch: tuple[int, int], k: int | None = None
+    ) -> list[ActiveConcept]:
+        """Rank the concepts that are active at one patch (row, column) of a cell."""
+        return self.active_concepts(label, patch, k)
+
+    def concept_map(self, label: int, concept_id: int) -> NDArray[np.float32]:
+        """Give one concept at every patch of a cell, (16, 16) float32; 0 where it is not active."""
+        return self.cell(label).concept_map(concept_id)
+
+    def concept_maps(self, concept_id: int) -> NDArray[np.float32]:
+        """Give one concept at every patch of every cell, (n, 16, 16) float32, in table order.
+
+        Cells that are not encoded yet are 0; `encoded` tells them.
+        """
+        check_concept(concept_id, self.d_sae)
+        maps = np.zeros((self.manifest.n_cells, GRID, GRID), np.float32)
+        for index in range(self.manifest.n_shards):
+            rows = self._folder.rows(self.manifest, index)
+            if self.encoded[rows].any():
+                tokens = read_concept(self._folder.shard_path(index), concept_id)
+                maps[rows] = tokens[:, 1:].reshape(-1, GRID, GRID)
+        return maps
+
+    def strengths(
+        self, concept_id: int, statistic: Literal["mean", "max", "count"] = "mean"
+    ) -> NDArray[np.float32]:
+        """Give one concept's strength in every cell, (n,) float32, in the table's order.
+
+        Parameters
+        ----------
+        concept_id
+            The concept.
+        statistic
+            Mean or largest value over the cell's 257 tokens, or the number of tokens above τ.
+        """
+        check_concept(concept_id, self.d_sae)
+        matrix = self.adata.X if statistic == "mean" else self.adata.layers[statistic]
+        strengths = np.zeros(self.manifest.n_cells, np.float32)
+        strengths[self.encoded] = matrix[:, [concept_id]].toarray().ravel()
+        return strengths
+
+    @cached_property
+    def _rows(self) -> dict[int, int]:
+        return {int(label): row for row, label in enumerate(self.table["label"])}
+
+    @cached_property
+    def _frequencies(self) -> NDArray[np.float64]:
+        return self.concepts["frequency"].to_numpy(np.float64)
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        names = self.concepts["name"].astype(str)
+        return {int(concept_id): name for concept_id, name in names[names != ""].items()}
+
+    def _row(self, label: int) -> int:
+        row = self._rows.get(int(label))
+        if row is not None:
+            return row
+        if not self._rows:
+            raise RunError(f"There is no cell {label}: this run has no cells. {self.note}".strip())
+        nearest = min(self._rows, key=lambda known: abs(known - label))
+        raise RunError(
+            f"There is no cell {label} in this run of {len(self)} cells; the nearest label is "
+            f"{nearest}."
+        )
+
+    def _damaged_profiles(self, error: Exception) -> RunError:
+        return RunError(
+            f"{self._folder.profiles_path} cannot be read ({error}). Delete it and start the same "
+            "analysis again: it is written anew without the model."
+        )
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises
+    ------
+    RunError
+        Where the folder is no run, or one of another version of the format.
+    """
+    return Run(path)
