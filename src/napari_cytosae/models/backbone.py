@@ -1,0 +1,241 @@
+"""DINOv2's vision transformer, cut after the block that the SAE reads."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from timm.layers import PatchEmbed, SwiGLUPacked
+from timm.models.vision_transformer import Block
+from torch import nn
+
+from napari_cytosae.errors import CheckpointError
+from napari_cytosae.models.checkpoints import LazyTensor, read_checkpoint
+from napari_cytosae.models.device import Precision
+from napari_cytosae.models.layouts import (
+    PATCH,
+    BackboneShape,
+    block_shapes,
+    plain_dinov2,
+    read_shape,
+)
+
+IMAGE_SIZE: Final = 224
+GRID: Final = IMAGE_SIZE // PATCH
+TOKENS: Final = 1 + GRID * GRID
+
+
+class Backbone(nn.Module):
+    """A ViT of 14 px patches at 224 px: the class token and 16 × 16 patch tokens.
+
+    Only blocks 0 to `block` exist. The output is the residual stream after block `block`, with no
+    final norm, which is what the SAE was trained on.
+
+    Parameters
+    ----------
+    shape
+        Width, depth and MLP of the checkpoint.
+    block
+        The last block to build, from 0.
+
+    Attributes
+    ----------
+    d_model : int
+        Width of a token.
+    block : int
+        The block after which tokens are read.
+    depth : int
+        Number of blocks of the whole network in the checkpoint.
+    """
+
+    def __init__(self, shape: BackboneShape, block: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.block = block
+        self.precision: Precision = "float32"
+        d = shape.d_model
+        self.cls_token = nn.Parameter(torch.empty(1, 1, d))
+        self.pos_embed = nn.Parameter(torch.empty(1, TOKENS, d))
+        self.patch_embed = PatchEmbed(img_size=IMAGE_SIZE, patch_size=PATCH, embed_dim=d)
+        # timm counts a gated MLP's width before the gate. The half keeps int(d * ratio) exact.
+        hidden = 2 * shape.d_mlp if shape.gated else shape.d_mlp
+        self.blocks = nn.Sequential(
+            *(
+                Block(
+                    dim=d,
+                    num_heads=shape.heads,
+                    mlp_ratio=(hidden + 0.5) / d,
+                    qkv_bias=True,
+                    init_values=1.0,
+                    norm_layer=partial(nn.LayerNorm, eps=1e-6),
+                    **({"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU} if shape.gated else {}),
+                )
+                for _ in range(block + 1)
+            )
+        )
+        self.requires_grad_(False).eval()
+
+    @property
+    def d_model(self) -> int:
+        """Width of a token."""
+        return self.shape.d_model
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks of the whole network in the checkpoint."""
+        return self.shape.depth
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.cls_token.device
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Give the residual stream after the last block.
+
+        Parameters
+        ----------
+        pixels
+            (B, 3, 224, 224) float32, normalised, on the backbone's device.
+
+        Returns
+        -------
+        (B, 257, d_model) float32, class token first.
+        """
+        if pixels.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(f"pixels must be (B, 3, 224, 224), not {tuple(pixels.shape)}")
+        x = self.patch_embed(pixels)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        # Matrix products run in bfloat16; the residual stream, norms and layer scales stay in
+        # float32, so that rounding does not pile up from block to block.
+        with torch.autocast(
+            x.device.type,
+            dtype=torch.bfloat16,
+            enabled=self.precision == "bfloat16",
+            cache_enabled=False,
+        ):
+            x = self.blocks(x)
+        return x
+
+    def configured(self, device: torch.device, precision: Precision) -> "Backbone":
+        """Give this backbone on `device` and in `precision`; weights are shared where they can be.
+
+        Raises
+        ------
+        ValueError
+            float32 is asked of a backbone whose weights were already rounded to bfloat16.
+        """
+        if (device, precision) == (self.device, self.precision):
+            return self
+        if self.precision == "bfloat16" and precision == "float32":
+            raise ValueError("these weights were rounded to bfloat16; start from the float32 ones")
+        # The copy shares every tensor until it is moved or rounded.
+        clone = deepcopy(self, {id(p): p for p in self.parameters()})
+        clone.precision = precision
+        if precision == "bfloat16":
+            for module in clone.blocks.modules():
+                if isinstance(module, nn.Linear):
+                    for name, value in list(module.named_parameters(recurse=False)):
+                        rounded = nn.Parameter(value.to(device, torch.bfloat16), False)
+                        setattr(module, name, rounded)
+        return clone.to(device)
+
+    def dinov2_state(self) -> dict[str, torch.Tensor]:
+        """Give the weights of the built blocks under DINOv2's names, on the processor."""
+        return {
+            _from_timm(key, self.shape.gated): value.detach().cpu()
+            for key, value in self.state_dict().items()
+        }
+
+
+def load_backbone(path: str | Path, block: int) -> Backbone:
+    """Read a DinoBloom or DINOv2 checkpoint and build it up to one block.
+
+    Parameters
+    ----------
+    path
+        A ``.pth``, ``.pt``, ``.bin`` or ``.safetensors`` file in any layout that `layouts` knows.
+    block
+        The block after which tokens are read. Negative ones count from the checkpoint's end:
+        −2 is the second to last block.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged, unsafe, or not such a network, or has no such block.
+    """
+    path = Path(path)
+    tensors = plain_dinov2(read_checkpoint(path), path)
+    return build_backbone(tensors, path, block)
+
+
+def build_backbone(tensors: Mapping[str, LazyTensor], path: Path, block: int) -> Backbone:
+    """Build a backbone up to `block` from tensors under plain DINOv2 keys; see `load_backbone`."""
+    shape = read_shape(tensors, path)
+    index = resolve_block(block, shape.depth, path)
+    with torch.device("meta"):
+        backbone = Backbone(shape, index)
+    state = {}
+    for key in backbone.state_dict():
+        name = _from_timm(key, shape.gated)
+        state[key] = load_finite(tensors[name], name, path)
+    state["pos_embed"] = _resample(state["pos_embed"])
+    backbone.load_state_dict(state, assign=True)
+    return backbone.requires_grad_(False).eval()
+
+
+def resolve_block(block: int, depth: int, path: Path) -> int:
+    """Turn a block index into one counted from 0.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such block.
+    """
+    index = block + depth if block < 0 else block
+    if not 0 <= index < depth:
+        raise CheckpointError(
+            f"{path} has {depth} blocks; there is no block {block}. "
+            f"Choose 0 to {depth - 1}, or −{depth} to −1 counted from the end."
+        )
+    return index
+
+
+def load_finite(tensor: LazyTensor, name: str, path: Path) -> torch.Tensor:
+    """Read a tensor as float32 and make sure that it holds numbers.
+
+    Raises
+    ------
+    CheckpointError
+        It holds integers, infinities or NaN.
+    """
+    try:
+        values = tensor.load()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: tensor {name!r}: {error}") from None
+    if not torch.isfinite(values).all():
+        raise CheckpointError(f"{path} is damaged: {name!r} holds values that are not numbers.")
+    return values
+
+
+def _from_timm(key: str, gated: bool) -> str:
+    if not gated:
+        return key
+    return key.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3.")
+
+
+def _resample(pos_embed: torch.Tensor) -> torch.Tensor:
+    """Bring a position embedding of another grid (518 px: 37 × 37) to 16 × 16.
+
+    Bicubic without antialiasing, as DINOv2 does on the fly. DINOv2 adds 0.1 to the target's side
+    when it computes the scale; releases differ in that, so the exact size is used here.
+    """
+    side = round((pos_embed.shape[1] - 1) ** 0.5)
+    if side == GRID:
+        return pos_embed
+    grid = pos_embed[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=(GRID, GRID), mode="bicubic", antialias=False)
+    return torch.cat([pos_embed[:, :1], grid.permute(0, 2, 3, 1).reshape(1, GRID * GRID, -1)], 1)

@@ -1,0 +1,180 @@
+"""A bundle: backbone, sparse autoencoder and preprocessing under one name and one digest."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_cytosae.errors import CheckpointError
+from napari_cytosae.models.backbone import Backbone, load_backbone
+from napari_cytosae.models.device import Precision, resolve_device, resolve_precision
+from napari_cytosae.models.preprocessing import Preprocessing
+from napari_cytosae.models.sae import SparseAutoencoder
+from napari_cytosae.models.sae_files import load_sae
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """Backbone, sparse autoencoder and preprocessing that belong together.
+
+    Parameters
+    ----------
+    name
+        What a person calls it.
+    backbone, sae, preprocessing
+        Its parts.
+    card
+        The model card: what it was trained on, licences, metrics.
+    digest
+        SHA-256 over weights, block and preprocessing, in hex. The same model has the same digest
+        whatever file format it came from, device it is on and precision it runs in.
+    """
+
+    name: str
+    backbone: Backbone = field(repr=False)
+    sae: SparseAutoencoder = field(repr=False)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing, repr=False)
+    card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.backbone.d_model != self.sae.d_model:
+            raise CheckpointError(
+                f"These two do not belong together: the backbone's tokens are "
+                f"{self.backbone.d_model} wide, the SAE reads tokens {self.sae.d_model} wide."
+            )
+        if not self.digest:
+            digest = digest_of(self.backbone, self.sae, self.preprocessing)
+            object.__setattr__(self, "digest", digest)
+
+    @property
+    def block(self) -> int:
+        """The block after which tokens are read, from 0."""
+        return self.backbone.block
+
+    @property
+    def d_model(self) -> int:
+        """Width of a token."""
+        return self.backbone.d_model
+
+    @property
+    def d_sae(self) -> int:
+        """Number of concepts."""
+        return self.sae.d_sae
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.backbone.device
+
+    @property
+    def precision(self) -> Precision:
+        """The backbone's precision; the SAE's answers are always float32."""
+        return self.backbone.precision
+
+    def to(self, device: str | torch.device = "auto", precision: str = "auto") -> "Bundle":
+        """Give this bundle on another device or in another precision; this one stays as it is.
+
+        Raises
+        ------
+        CytoSAEError
+            The device is not there.
+        """
+        where = resolve_device(device)
+        how = resolve_precision(precision, where)
+        if (where, how) == (self.device, self.precision):
+            return self
+        return replace(
+            self,
+            backbone=self.backbone.configured(where, how),
+            sae=self.sae.configured(where),
+        )
+
+    def preprocess(self, crops: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """Turn RGB crops into the backbone's input.
+
+        Parameters
+        ----------
+        crops
+            Each (height, width, 3) uint8.
+
+        Returns
+        -------
+        (B, 3, 224, 224) float32, normalised, on the processor.
+        """
+        return self.preprocessing(crops)
+
+    @torch.no_grad()
+    def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Give the residual stream after the SAE's block.
+
+        Parameters
+        ----------
+        pixels
+            (B, 3, 224, 224) float32, normalised, on any device.
+
+        Returns
+        -------
+        (B, 257, d_model) float32 on the bundle's device, class token first.
+        """
+        tokens: torch.Tensor = self.backbone(pixels.to(self.device, torch.float32))
+        return tokens
+
+
+def digest_of(backbone: Backbone, sae: SparseAutoencoder, preprocessing: Preprocessing) -> str:
+    """Compute a bundle's digest: SHA-256 over its float32 weights, block and preprocessing."""
+    digest = hashlib.sha256()
+    header = {"block": backbone.block, "preprocessing": preprocessing.to_json()}
+    digest.update(json.dumps(header, sort_keys=True).encode())
+    tensors = {f"backbone.{key}": value for key, value in backbone.dinov2_state().items()}
+    tensors |= {f"sae.{key}": value for key, value in sae.state_dict().items()}
+    for key in sorted(tensors):
+        # W_enc is stored concept by concept, whatever its shape says; hashing it as it lies
+        # saves a copy of 150 MB.
+        value = tensors[key].t() if key == "sae.W_enc" else tensors[key]
+        values = (
+            value.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4", copy=False)
+        )
+        digest.update(f"{key} {value.shape}".encode())
+        digest.update(values.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def load_bundle(
+    name: str | Path | None = None,
+    *,
+    backbone: str | Path | None = None,
+    sae: str | Path | None = None,
+    block: int | None = None,
+) -> Bundle:
+    """Load a bundle by name, from a folder, or from a backbone file and an SAE file.
+
+    Parameters
+    ----------
+    name
+        A name that `available_bundles` lists, or a bundle's folder.
+    backbone, sae
+        A pair of weight files instead; see `load_backbone` and `load_sae` for the formats.
+    block
+        The block after which tokens are read, instead of the SAE's own. Negative ones count from
+        the end of the backbone's checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        A file is damaged, unsafe, or the two do not belong together.
+    DownloadError
+        The bundle is known, but has not been fetched yet.
+    """
+    if backbone is None or sae is None:
+        raise CheckpointError("Give a bundle's name, or both a backbone file and an SAE file.")
+    loaded = load_sae(sae, block)
+    vit = load_backbone(backbone, loaded.block)
+    loaded.block = vit.block
+    return Bundle(name=f"{Path(backbone).stem} + {Path(sae).stem}", backbone=vit, sae=loaded)
