@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         encode_crops,
         encode_one,
     )
-    from napari_cytosae.concepts.maps import Canvas, PlacedMap, colour_by, place_map, place_maps
+    from napari_cytosae.concepts.maps import Canvas, PlacedMap, colour_by, paint_maps, place_map, place_maps
     from napari_cytosae.concepts.run import Run, open_run
 
 _HOMES = {
@@ -43,6 +43,7 @@ _HOMES = {
     "encode_crops": "encode",
     "encode_one": "encode",
     "open_run": "run",
+    "paint_maps": "maps",
     "place_map": "maps",
     "place_maps": "maps",
 }
@@ -65,6 +66,7 @@ __all__ = [
     "encode_crops",
     "encode_one",
     "open_run",
+    "paint_maps",
     "place_map",
     "place_maps",
 ]

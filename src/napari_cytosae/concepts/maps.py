@@ -81,12 +81,10 @@ def place_maps(
     concept_id: int,
     *,
     downsample: int | None = None,
+    smooth: bool = False,
     within_cells: bool = False,
 ) -> Canvas:
     """Paint one concept's maps of all encoded cells over the slide.
-
-    Where crops overlap, the larger value shows. Time goes with the area of the crops, not of the
-    slide.
 
     Parameters
     ----------
@@ -94,8 +92,8 @@ def place_maps(
         The run.
     concept_id
         The concept.
-    downsample
-        Side of a canvas pixel in level-0 px; chosen by the crops' size without it.
+    downsample, smooth
+        As in `paint_maps`.
     within_cells
         Paint a cell's map only where the label image says that cell is.
 
@@ -104,23 +102,60 @@ def place_maps(
     RunError
         Where the SAE has no such concept.
     """
-    maps = run.concept_maps(concept_id)
-    height, width = run.manifest.slide_shape
-    step = _default_downsample(run) if downsample is None else max(1, int(downsample))
+    return paint_maps(
+        run.concept_maps(concept_id),
+        run.boxes,
+        run.manifest.slide_shape,
+        downsample=downsample,
+        smooth=smooth,
+        extents=(run.labels, run.table["label"].to_numpy()) if within_cells else None,
+    )
+
+
+def paint_maps(
+    maps: NDArray[np.float32],
+    boxes: NDArray[np.float64],
+    shape: tuple[int, int],
+    *,
+    downsample: int | None = None,
+    smooth: bool = False,
+    extents: tuple[NDArray[np.integer], NDArray[np.integer]] | None = None,
+) -> Canvas:
+    """Paint cells' maps of one concept over the slide.
+
+    Where crops overlap, the larger value shows. Time goes with the area of the crops, not of the slide.
+
+    Parameters
+    ----------
+    maps
+        (n, 16, 16) activations.
+    boxes
+        (n, 4) the cells' crops, y0, x0, y1, x1 in level-0 px.
+    shape
+        Height and width of the slide at level 0, in px.
+    downsample
+        Side of a canvas pixel in level-0 px; chosen by the crops' size without it.
+    smooth
+        Interpolate between the patches' centres, instead of painting each patch as a square.
+    extents
+        (H, W) label image and (n,) labels: paint a cell's map only where that cell is.
+    """
+    height, width = shape
+    step = _default_downsample(boxes, shape) if downsample is None else max(1, int(downsample))
     canvas = np.zeros((-(-height // step), -(-width // step)), np.float32)
-    labels = run.table["label"].to_numpy()
     for row in np.flatnonzero(maps.any(axis=(1, 2))):
-        y0, x0, y1, x1 = run.boxes[row]
+        y0, x0, y1, x1 = boxes[row]
         rows, patch_rows = _covered(y0, y1, step, canvas.shape[0])
         columns, patch_columns = _covered(x0, x1, step, canvas.shape[1])
-        painted = maps[row][patch_rows[:, None], patch_columns]
-        if within_cells:
+        painted = (_interpolated if smooth else _squares)(maps[row], patch_rows, patch_columns)
+        if extents is not None:
+            labels, of_row = extents
             # The level-0 pixel at each canvas pixel's centre; the canvas may end behind the slide.
             at_rows = np.minimum(np.arange(rows.start, rows.stop) * step + step // 2, height - 1)
             at_columns = np.minimum(
                 np.arange(columns.start, columns.stop) * step + step // 2, width - 1
             )
-            painted = painted * (run.labels[at_rows[:, None], at_columns] == labels[row])
+            painted = painted * (labels[at_rows[:, None], at_columns] == of_row[row])
         np.maximum(canvas[rows, columns], painted, out=canvas[rows, columns])
     offset = (step - 1) / 2
     return Canvas(canvas, (float(step), float(step)), (offset, offset))
@@ -154,21 +189,51 @@ def colour_by(
     }
 
 
-def _covered(start: float, stop: float, step: int, size: int) -> tuple[slice, NDArray[np.integer]]:
-    """Find the canvas pixels whose centres lie in [start, stop), and the patch under each."""
+def _covered(start: float, stop: float, step: int, size: int) -> tuple[slice, NDArray[np.float64]]:
+    """Find the canvas pixels whose centres lie in [start, stop), and where in the grid each lies.
+
+    Grid coordinates count patches from the crop's edge: patch k spans k to k + 1.
+    """
     # Canvas pixel i spans level-0 edges i·step to (i + 1)·step, so its centre's edge coordinate is
     # (i + 0.5)·step.
     first = max(0, int(np.ceil(start / step - 0.5)))
     last = max(first, min(size, int(np.ceil(stop / step - 0.5))))
     centres = (np.arange(first, last) + 0.5) * step
-    patches = np.floor((centres - start) / (stop - start) * GRID).astype(np.intp)
-    return slice(first, last), np.clip(patches, 0, GRID - 1)
+    return slice(first, last), (centres - start) / (stop - start) * GRID
 
 
-def _default_downsample(run: Run) -> int:
-    if not len(run):
+def _squares(
+    values: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Look up the patch under each point."""
+    return values[_patch(np.floor(rows))[:, None], _patch(np.floor(columns))]
+
+
+def _interpolated(
+    values: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Interpolate between patch centres; beyond the outermost centres the outermost patch counts."""
+    return (_weights(rows) @ values @ _weights(columns).T).astype(np.float32)
+
+
+def _weights(at: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Weight of each patch of a line at each point, (points, 16)."""
+    below = np.floor(at - 0.5)
+    share = (at - 0.5 - below).astype(np.float32)
+    weights = np.zeros((len(at), GRID), np.float32)
+    points = np.arange(len(at))
+    np.add.at(weights, (points, _patch(below)), 1 - share)
+    np.add.at(weights, (points, _patch(below + 1)), share)
+    return weights
+
+
+def _patch(index: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.clip(index, 0, GRID - 1).astype(np.intp)
+
+
+def _default_downsample(boxes: NDArray[np.float64], shape: tuple[int, int]) -> int:
+    if not len(boxes):
         return 1
-    patch_side = float(np.median(run.boxes[:, 2] - run.boxes[:, 0])) / GRID
-    height, width = run.manifest.slide_shape
-    smallest = int(np.ceil(np.sqrt(height * width / _LARGEST_CANVAS_PX)))
+    patch_side = float(np.median(boxes[:, 2] - boxes[:, 0])) / GRID
+    smallest = int(np.ceil(np.sqrt(shape[0] * shape[1] / _LARGEST_CANVAS_PX)))
     return max(1, smallest, int(patch_side / _PIXELS_PER_PATCH))

@@ -1,0 +1,311 @@
+"""The layers that show results: cells, the selected one, pinned concepts, strength by colour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
+
+import numpy as np
+import pandas as pd
+from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
+
+from napari_cytosae.concepts.maps import placed
+from napari_cytosae.viewer.palette import PREVIEW_HUE, map_colormap
+from napari_cytosae.viewer.placement import placement, placement_of
+from napari_cytosae.viewer.session import Session, unwrapped
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_cytosae.viewer.results import Results
+
+_BLENDING = "translucent_no_depth"
+
+
+class ResultLayers:
+    """Keep a viewer's result layers in step with its session.
+
+    Layers are found by identity: users rename and delete them. A deleted map is an unpinned
+    concept; deleted cells stay away until the next run.
+    """
+
+    def __init__(self, viewer: Any, session: Session) -> None:
+        self._viewer: ReferenceType[ViewerModel] = ref(unwrapped(viewer))
+        self._session = session
+        self._cells: ReferenceType[Labels] | None = None
+        self._outline: ReferenceType[Labels] | None = None
+        self._preview: ReferenceType[Image] | None = None
+        self._coloured: ReferenceType[Labels] | None = None
+        self._maps: dict[int, ReferenceType[Image]] = {}
+        self._shown: Results | None = None
+        self.smooth = True
+        session.results_changed.connect(self._show_results)
+        session.selection_changed.connect(self._show_outline)
+        session.selection_changed.connect(self._show_preview)
+        session.preview_changed.connect(self._show_preview)
+        session.pins_changed.connect(self._show_pins)
+        unwrapped(viewer).layers.events.removed.connect(self._on_removed)
+
+    # -- finding ---------------------------------------------------------------------------
+
+    def _living(self, reference: ReferenceType[Any] | None) -> Any:
+        """Return the layer if it is still in the viewer."""
+        layer, viewer = reference and reference(), self._viewer()
+        if layer is None or viewer is None or not any(layer is other for other in viewer.layers):
+            return None
+        return layer
+
+    @property
+    def cells(self) -> Labels | None:
+        """Labels layer of the cells."""
+        return self._living(self._cells)
+
+    @property
+    def coloured(self) -> Labels | None:
+        """Labels layer of the cells coloured by a concept's strength."""
+        return self._living(self._coloured)
+
+    def map_layer(self, concept_id: int) -> Image | None:
+        """Image layer of a pinned concept's maps."""
+        return self._living(self._maps.get(concept_id))
+
+    def is_result(self, layer: Layer) -> bool:
+        """Tell whether a layer is one of ours."""
+        ours = (self._cells, self._outline, self._preview, self._coloured, *self._maps.values())
+        return any(reference is not None and reference() is layer for reference in ours)
+
+    # -- showing ---------------------------------------------------------------------------
+
+    def _show_results(self) -> None:
+        results = self._session.results
+        if results is not self._shown:
+            for reference in (self._cells, self._coloured):
+                self._remove(reference)
+            for concept_id in list(self._maps):
+                self._remove(self._maps.pop(concept_id))
+            self._cells = self._coloured = None
+            self._shown = results
+            if results is not None:
+                self._add_cells(results)
+            return
+        if results is not None and (layer := self.cells) is not None:
+            layer.features = features_of(results)
+        self._show_pins(refresh=True)
+
+    def _add(self, layer: Layer) -> None:
+        """Add a layer, and leave the user's active layer active: clicks go on picking cells."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        active = viewer.layers.selection.active
+        viewer.add_layer(layer)
+        if active is not None:
+            viewer.layers.selection.active = active
+
+    def _remove(self, reference: ReferenceType[Any] | None) -> None:
+        layer, viewer = self._living(reference), self._viewer()
+        if layer is not None and viewer is not None:
+            viewer.layers.remove(layer)
+
+    def _add_cells(self, results: Results) -> None:
+        source = self._session.source
+        if source is None:
+            return
+        layer = Labels(
+            results.labels,
+            name=f"cells of {source.name}",
+            opacity=0.9,
+            blending=_BLENDING,
+            colormap=DirectLabelColormap(color_dict={None: "#0072B2", 0: "transparent"}),
+            features=features_of(results),
+            metadata={"cytosae": {"run": str(results.run.path) if results.run else None}},
+            **placement(source),
+        )
+        layer.contour = outline_px(results)
+        self._cells = ref(layer)
+        self._add(layer)
+
+    def _show_outline(self) -> None:
+        """Draw the selected cell's outline thicker than the others'."""
+        layer = self._living(self._outline)
+        results, label, source = self._session.results, self._session.selected, self._session.source
+        if results is None or label is None or source is None:
+            if layer is not None:
+                layer.visible = False
+            return
+        # Two pixels of margin: an outline needs the outside to be seen.
+        y0, x0, y1, x1 = results.extent_of(label, margin_px=2)
+        mask = results.labels[y0:y1, x0:x1] == label
+        place = placement(source, offset_px=(y0, x0))
+        if layer is None:
+            layer = Labels(
+                mask.astype(np.uint8),
+                name="selected cell",
+                opacity=1.0,
+                blending=_BLENDING,
+                colormap=DirectLabelColormap(color_dict={None: "transparent", 1: "#D55E00"}),
+                **place,
+            )
+            self._outline = ref(layer)
+            self._add(layer)
+        else:
+            layer.data = mask.astype(np.uint8)
+            for key, value in place.items():
+                setattr(layer, key, value)
+            layer.visible = True
+        layer.contour = 2 * outline_px(results)
+
+    def _show_preview(self) -> None:
+        """Show the map of the concept that is looked at, over the selected cell only."""
+        session, layer = self._session, self._living(self._preview)
+        source, concept_id = session.source, session.preview
+        answer = session.results.answer(session.selected) if session.results else None
+        wanted = source is not None and concept_id is not None and answer is not None
+        if not wanted or concept_id in session.pins:
+            if layer is not None:
+                layer.visible = False
+            return
+        values = answer.concept_map(concept_id)
+        place = placement_of(source, placed(values, answer.box))
+        hue = session.hue(concept_id) or PREVIEW_HUE
+        look = {
+            "colormap": map_colormap(hue),
+            "contrast_limits": (0.0, session.results.full_scale(concept_id)),
+            "interpolation2d": "linear" if self.smooth else "nearest",
+        }
+        if layer is None:
+            layer = Image(values, name="concept preview", blending=_BLENDING, **look, **place)
+            self._preview = ref(layer)
+            self._add(layer)
+            return
+        layer.data = values
+        for key, value in (look | place).items():
+            setattr(layer, key, value)
+        layer.visible = True
+
+    def _show_pins(self, refresh: bool = False) -> None:
+        """Add a layer for each pinned concept, remove those of the unpinned."""
+        session = self._session
+        for concept_id in [key for key in self._maps if key not in session.pins]:
+            self._remove(self._maps.pop(concept_id))
+        if session.results is None or session.source is None:
+            return
+        for concept_id in session.pins:
+            layer = self.map_layer(concept_id)
+            if layer is None:
+                self._add_map(concept_id)
+            elif refresh:
+                layer.data = session.results.canvas(concept_id, smooth=self.smooth).values
+                layer.contrast_limits = (0.0, session.results.full_scale(concept_id))
+        self._show_preview()
+
+    def _add_map(self, concept_id: int) -> None:
+        session = self._session
+        canvas = session.results.canvas(concept_id, smooth=self.smooth)
+        layer = Image(
+            canvas.values,
+            name=session.results.title(concept_id),
+            colormap=map_colormap(session.hue(concept_id)),
+            contrast_limits=(0.0, session.results.full_scale(concept_id)),
+            blending=_BLENDING,
+            interpolation2d="linear" if self.smooth else "nearest",
+            metadata={"cytosae": {"concept_id": concept_id}},
+            **placement_of(session.source, canvas),
+        )
+        self._maps[concept_id] = ref(layer)
+        self._add(layer)
+
+    def set_smooth(self, smooth: bool) -> None:
+        """Draw maps smoothly, or as the squares that the patches are."""
+        self.smooth = smooth
+        interpolation = "linear" if smooth else "nearest"
+        preview = self._living(self._preview)
+        for layer in [preview, *(self.map_layer(concept_id) for concept_id in self._maps)]:
+            if layer is not None:
+                layer.interpolation2d = interpolation
+        self._show_pins(refresh=True)
+
+    def toggle_map(self, slot: int) -> None:
+        """Show or hide the map of the concept that wears a hue (0 to 5)."""
+        for concept_id, worn in self._session.pins.items():
+            layer = self.map_layer(concept_id)
+            if worn == slot and layer is not None:
+                layer.visible = not layer.visible
+
+    def hide_all(self, hidden: bool) -> None:
+        """Leave the bare cells while ``hidden`` holds, then show again what was shown."""
+        ours = [self._living(r) for r in (self._cells, self._outline, self._preview)]
+        ours += [self.coloured, *(self.map_layer(concept_id) for concept_id in self._maps)]
+        for layer in ours:
+            if layer is None:
+                continue
+            if hidden and layer.visible:
+                layer.metadata["cytosae hidden"] = True
+                layer.visible = False
+            elif not hidden and layer.metadata.pop("cytosae hidden", False):
+                layer.visible = True
+
+    def colour_by(self, concept_id: int) -> None:
+        """Fill every cell with a colour for how strong a concept is in it."""
+        results, source = self._session.results, self._session.source
+        if results is None or source is None:
+            return
+        colormap = strength_colormap(results.strengths(concept_id))
+        name = f"cells by {results.title(concept_id)}"
+        layer = self.coloured
+        if layer is not None:
+            layer.colormap, layer.name, layer.visible = colormap, name, True
+            return
+        layer = Labels(
+            results.labels,
+            name=name,
+            opacity=0.6,
+            blending=_BLENDING,
+            colormap=colormap,
+            **placement(source),
+        )
+        self._coloured = ref(layer)
+        self._add(layer)
+
+    def _on_removed(self, event: Any) -> None:
+        """Unpin what the user deleted; forget the results of a deleted image."""
+        for concept_id, reference in list(self._maps.items()):
+            if reference() is event.value:
+                del self._maps[concept_id]
+                if concept_id in self._session.pins:
+                    self._session.toggle_pin(concept_id)
+        if self._session.source is not None and event.value is self._session.source:
+            self._session.show(None, None)
+
+
+def outline_px(results: Results) -> int:
+    """Width of an outline in image pixels: about a fortieth of a cell, never thinner than one."""
+    table = results.table
+    if not len(table):
+        return 1
+    diameter = float(np.sqrt(np.median(table["area_px"].to_numpy(float))))
+    return max(1, round(diameter / 40))
+
+
+def features_of(results: Results) -> pd.DataFrame:
+    """Table of a Labels layer's features: ``index`` is the label, then what the cell is and shows."""
+    table = results.table
+    features = pd.DataFrame({"index": table["label"].to_numpy(np.int64)})
+    size = results.slide.microns_per_pixel
+    area = table["area_px"].to_numpy(float)
+    features["area_px" if size is None else "area_um2"] = area if size is None else area * size**2
+    for rank, (concepts, values) in enumerate(results.top_concepts(3), start=1):
+        features[f"concept_{rank}"] = concepts
+        features[f"activation_{rank}"] = values
+    return features
+
+
+def strength_colormap(strengths: dict[int, float]) -> DirectLabelColormap:
+    """Colour for each label from its strength, viridis from zero to the strongest cell."""
+    top = max(strengths.values(), default=0.0) or 1.0
+    labels = list(strengths)
+    colors = ensure_colormap("viridis").map(np.array([strengths[label] / top for label in labels]))
+    table: dict[int | None, Any] = dict(zip(labels, colors, strict=True))
+    return DirectLabelColormap(color_dict=table | {None: "transparent", 0: "transparent"})
