@@ -29,5 +29,9 @@ class RunError(CytoSAEError):
     """A run folder is missing, damaged, or belongs to other inputs."""
 
 
+class OtherRunError(RunError):
+    """The folder holds an intact run of other inputs, which must not be lost."""
+
+
 class Cancelled(CytoSAEError):
     """The user stopped the work; what had been finished is kept."""

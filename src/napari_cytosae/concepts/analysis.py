@@ -33,7 +33,7 @@ from napari_cytosae.concepts.manifest import RunKey, RunManifest
 from napari_cytosae.concepts.profiles import build_profiles, write_profiles
 from napari_cytosae.concepts.run import Run
 from napari_cytosae.concepts.shards import Shard
-from napari_cytosae.errors import RunError
+from napari_cytosae.errors import OtherRunError, RunError
 from napari_cytosae.models import Bundle, load_bundle, resolve_device, resolve_precision
 from napari_cytosae.slides import Slide
 
@@ -340,7 +340,7 @@ class _Analysis:
             # with.
             key = replace(key, precision=manifest.key.precision)
         if differences := manifest.key.differences(key):
-            raise RunError(
+            raise OtherRunError(
                 f"{self.folder.path} holds a run with {', '.join(differences)}. Choose another "
                 "folder, or say that it may be overwritten (overwrite=True)."
             )

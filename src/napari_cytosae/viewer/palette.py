@@ -2,10 +2,10 @@
 
 from napari.utils.colormaps import Colormap
 
-from napari_cytosae.export.palette import HUES, rgb
+from napari_cytosae.export.palette import rgb
 
-# A concept that is looked at but not pinned.
-PREVIEW_HUE = HUES[0]
+# Outlines are no concept: dark enough for a bright field, and none of the six hues.
+OUTLINE = "#202020"
 
 
 def map_colormap(hue: str) -> Colormap:

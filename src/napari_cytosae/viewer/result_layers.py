@@ -11,7 +11,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 
 from napari_cytosae.concepts.maps import placed
-from napari_cytosae.viewer.palette import PREVIEW_HUE, map_colormap
+from napari_cytosae.viewer.palette import OUTLINE, map_colormap
 from napari_cytosae.viewer.placement import placement, placement_of
 from napari_cytosae.viewer.session import Session, unwrapped
 
@@ -118,7 +118,7 @@ class ResultLayers:
             name=f"cells of {source.name}",
             opacity=0.9,
             blending=_BLENDING,
-            colormap=DirectLabelColormap(color_dict={None: "#0072B2", 0: "transparent"}),
+            colormap=DirectLabelColormap(color_dict={None: OUTLINE, 0: "transparent"}),
             features=features_of(results),
             metadata={"cytosae": {"run": str(results.run.path) if results.run else None}},
             **placement(source),
@@ -145,7 +145,7 @@ class ResultLayers:
                 name="selected cell",
                 opacity=1.0,
                 blending=_BLENDING,
-                colormap=DirectLabelColormap(color_dict={None: "transparent", 1: "#D55E00"}),
+                colormap=DirectLabelColormap(color_dict={None: "transparent", 1: OUTLINE}),
                 **place,
             )
             self._outline = ref(layer)
@@ -169,9 +169,8 @@ class ResultLayers:
             return
         values = answer.concept_map(concept_id)
         place = placement_of(source, placed(values, answer.box))
-        hue = session.hue(concept_id) or PREVIEW_HUE
         look = {
-            "colormap": map_colormap(hue),
+            "colormap": map_colormap(session.map_hue(concept_id)),
             "contrast_limits": (0.0, session.results.full_scale(concept_id)),
             "interpolation2d": "linear" if self.smooth else "nearest",
         }
@@ -207,7 +206,7 @@ class ResultLayers:
         layer = Image(
             canvas.values,
             name=session.results.title(concept_id),
-            colormap=map_colormap(session.hue(concept_id)),
+            colormap=map_colormap(session.map_hue(concept_id)),
             contrast_limits=(0.0, session.results.full_scale(concept_id)),
             blending=_BLENDING,
             interpolation2d="linear" if self.smooth else "nearest",

@@ -90,17 +90,24 @@ class Session:
         if concept_id in self.pins:
             del self.pins[concept_id]
         else:
-            free = [slot for slot in range(len(HUES)) if slot not in self.pins.values()]
-            if not free:
+            slot = self._free_slot()
+            if slot is None:
                 return False
-            self.pins[concept_id] = free[0]
+            self.pins[concept_id] = slot
         self.pins_changed.emit()
         return True
+
+    def _free_slot(self) -> int | None:
+        return next((slot for slot in range(len(HUES)) if slot not in self.pins.values()), None)
 
     def hue(self, concept_id: int) -> str | None:
         """Hue of a pinned concept (``#rrggbb``), None for one that is not pinned."""
         slot = self.pins.get(concept_id)
         return None if slot is None else HUES[slot]
+
+    def map_hue(self, concept_id: int) -> str:
+        """Hue to draw a concept's map in: its own, or the one that pinning would give it."""
+        return self.hue(concept_id) or HUES[self._free_slot() or 0]
 
     def look_at(self, concept_id: int | None) -> None:
         """Preview a concept's map on the selected cell (None: take it away)."""
