@@ -4,7 +4,7 @@ from pathlib import Path
 
 from napari_cytosae.errors import ImageError
 from napari_cytosae.slides.opened import OpenedImage
-from napari_cytosae.slides.pictures import open_picture
+from napari_cytosae.slides.pictures import PICTURE_MAGIC, open_picture
 from napari_cytosae.slides.tiffs import open_tiff
 
 # Classic and BigTIFF, either byte order. NDPI and SVS are classic ones.
@@ -30,4 +30,11 @@ def open_image(path: Path) -> OpenedImage:
         raise ImageError(f"{path.name} cannot be opened: {error.strerror or error}.") from error
     if not magic:
         raise ImageError(f"{path.name} is empty (0 bytes); copy it again from its source.")
-    return open_tiff(path) if magic in _TIFF_MAGIC else open_picture(path)
+    if magic in _TIFF_MAGIC:
+        return open_tiff(path)
+    if magic.startswith(PICTURE_MAGIC):
+        return open_picture(path)
+    raise ImageError(
+        f"{path.name} is not an image that can be read; "
+        "PNG, JPEG, BMP, TIFF, OME-TIFF, SVS and NDPI files can."
+    )

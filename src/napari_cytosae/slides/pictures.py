@@ -10,13 +10,15 @@ from typing import Any
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from napari_cytosae.errors import ImageError
 from napari_cytosae.slides.axes import find_axes
 from napari_cytosae.slides.opened import OpenedImage
 
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP")
+PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM")  # first bytes of PNG, JPEG and BMP
+
+_FORMATS = ("PNG", "JPEG", "BMP")
 
 # Pillow's modes whose numpy arrays are intensities as they are.
 _DIRECT_MODES = ("1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16L")
@@ -34,16 +36,11 @@ def open_picture(path: Path) -> OpenedImage:
     Raises
     ------
     ImageError
-        If the file is damaged, too large to decode at once, or no such picture.
+        If the file is damaged, or too large to decode at once.
     """
     content = path.read_bytes()
     try:
         pixels = _decode(content, path.name)
-    except UnidentifiedImageError:
-        raise ImageError(
-            f"{path.name} is not an image that can be read; "
-            "PNG, JPEG, BMP, TIFF, OME-TIFF, SVS and NDPI files can."
-        ) from None
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{path.name} is too large to decode at once; save it as a tiled TIFF."

@@ -158,6 +158,6 @@ def _scale(kind: str, low: float, high: float) -> tuple[float, float]:
         return 0.0, float(2 ** max(8, int(high).bit_length()) - 1)
     if kind == "f":
         for full in (1.0, 255.0):
-            if low >= -_OVERSHOOT * full and high <= full * (1 + _OVERSHOOT):
+            if low >= -_OVERSHOOT * max(1.0, high) and high <= full * (1 + _OVERSHOOT):
                 return 0.0, full
     return low, high

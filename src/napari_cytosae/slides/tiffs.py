@@ -132,8 +132,8 @@ def _main_series(tif: tifffile.TiffFile, name: str) -> tifffile.TiffPageSeries:
 def _channels_first(series: tifffile.TiffPageSeries, name: str) -> bool:
     """Check that a series is one grey or colour image; tell whether its channels come first."""
     sizes = dict(zip(series.axes, series.shape, strict=True))
-    if 0 in sizes.values():
-        raise ImageError(f"{name} is empty: there is no pixel to look at.")
+    if not sizes or 0 in sizes.values():
+        raise ImageError(f"{name} holds no image; copy it again from its source.")
     for axis, size in sizes.items():
         if axis not in "YXSC" and size > 1:
             words = _PLANES.get(axis, "a stack of {} images").format(size)
