@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_cytosae.concepts.analysis import (
         AnalysisJob,
-        CellsFound,
-        Progress,
         analyze,
         analyze_steps,
         default_folder,
@@ -22,19 +20,27 @@ if TYPE_CHECKING:
         encode_crops,
         encode_one,
     )
-    from napari_cytosae.concepts.maps import Canvas, PlacedMap, colour_by, paint_maps, place_map, place_maps
+    from napari_cytosae.concepts.maps import (
+        Canvas,
+        PlacedMap,
+        colour_by,
+        paint_maps,
+        place_map,
+        place_maps,
+    )
     from napari_cytosae.concepts.run import Run, open_run
+    from napari_cytosae.concepts.steps import CellsFound, Progress
 
 _HOMES = {
     "ActiveConcept": "cell",
     "AnalysisJob": "analysis",
     "Canvas": "maps",
     "CellActivations": "cell",
-    "CellsFound": "analysis",
+    "CellsFound": "steps",
     "EncodeOptions": "encode",
     "EncodedBatch": "encode",
     "PlacedMap": "maps",
-    "Progress": "analysis",
+    "Progress": "steps",
     "Run": "run",
     "analyze": "analysis",
     "analyze_steps": "analysis",

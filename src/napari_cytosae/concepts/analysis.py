@@ -8,11 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from napari_cytosae import __version__
 from napari_cytosae.cells import (
@@ -33,6 +32,7 @@ from napari_cytosae.concepts.manifest import RunKey, RunManifest
 from napari_cytosae.concepts.profiles import build_profiles, write_profiles
 from napari_cytosae.concepts.run import Run
 from napari_cytosae.concepts.shards import Shard
+from napari_cytosae.concepts.steps import CellsFound, Progress
 from napari_cytosae.errors import OtherRunError, RunError
 from napari_cytosae.models import Bundle, load_bundle, resolve_device, resolve_precision
 from napari_cytosae.slides import Slide
@@ -85,45 +85,6 @@ class AnalysisJob:
     threshold: float = THRESHOLD
     batch_cells: int = 16
     overwrite: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an analysis is.
-
-    Parameters
-    ----------
-    stage
-        ``"open"`` (image and model), ``"detect"``, ``"encode"`` or ``"write"``.
-    done, total
-        In cells; 0 and 0 where a stage has no count.
-    message
-        What a person should know, mostly empty.
-    """
-
-    stage: Literal["open", "detect", "encode", "write"]
-    done: int
-    total: int
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CellsFound:
-    """The cells of the image, before any is encoded.
-
-    Parameters
-    ----------
-    folder
-        The run folder; `open_run` reads it from now on.
-    labels
-        (H, W) label image.
-    table
-        One row per cell, with its crop's box.
-    """
-
-    folder: Path
-    labels: NDArray[np.int32]
-    table: pd.DataFrame
 
 
 Step = Progress | CellsFound | EncodedBatch | Run

@@ -92,9 +92,7 @@ class _ConceptDelegate(QStyledItemDelegate):
         """Where a click pins."""
         return QRect(rect.left(), rect.top(), self.DOT, rect.height())
 
-    def paint(
-        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex
-    ) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         row: ConceptRow = index.data(RowRole)
         palette, rect = option.palette, option.rect
         model: Any = index.model()

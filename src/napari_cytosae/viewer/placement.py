@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,3 +115,9 @@ def slide_of(layer: Image, pixel_um: float | None) -> Slide:
         microns_per_pixel=pixel_um,
         path=path,
     )
+
+
+def file_of(layer: Layer) -> Path | None:
+    """File that a layer was opened from; None for one made in memory, or a file that is gone."""
+    path = layer.source.path
+    return Path(path) if path is not None and Path(path).is_file() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_cytosae.viewer.results import Results
 
 _BLENDING = "translucent_no_depth"
+_REFRESH_SECONDS = 2.0
 
 
 class ResultLayers:
@@ -41,6 +43,7 @@ class ResultLayers:
         self._maps: dict[int, ReferenceType[Image]] = {}
         self._shown: Results | None = None
         self.smooth = True
+        self._refreshed = 0.0
         session.results_changed.connect(self._show_results)
         session.selection_changed.connect(self._show_outline)
         session.selection_changed.connect(self._show_preview)
@@ -90,9 +93,14 @@ class ResultLayers:
             if results is not None:
                 self._add_cells(results)
             return
+        # In mid-run only once in a while: both take time that grows with the number of cells.
+        finished = results is not None and results.run is not None and not results.run.unfinished
+        if not finished and monotonic() - self._refreshed < _REFRESH_SECONDS:
+            return
         if results is not None and (layer := self.cells) is not None:
             layer.features = features_of(results)
         self._show_pins(refresh=True)
+        self._refreshed = monotonic()
 
     def _add(self, layer: Layer) -> None:
         """Add a layer, and leave the user's active layer active: clicks go on picking cells."""

@@ -101,13 +101,17 @@ class Results:
 
     def crop(self, label: int) -> NDArray[np.uint8]:
         """Pixels of a cell's crop, (S, S, 3) uint8."""
+        return self.crop_with_box(label)[0]
+
+    def crop_with_box(self, label: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Pixels of a cell's crop, and its box on the image: y0, x0, y1, x1 in px."""
         (batch,) = iter_crops(
             self.slide,
             self.table.iloc[[self._rows[label]]],
             self.geometry,
             microns_per_pixel=self.microns_per_pixel,
         )
-        return batch.pixels[0]
+        return batch.pixels[0], batch.boxes[0]
 
     def neighbour(self, label: int | None, step: int) -> int | None:
         """Next (1) or previous (-1) cell in the table's order, round and round."""

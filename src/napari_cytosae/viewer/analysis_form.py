@@ -1,0 +1,377 @@
+"""The upper part of the CytoSAE dock: what to analyse, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels, Layer, Points, Shapes
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_cytosae.errors import CytoSAEError, ImageError
+from napari_cytosae.models.registry import BundleInfo, available_bundles
+from napari_cytosae.slides import Slide
+from napari_cytosae.viewer.analysis_work import AnalysisRequest, ModelChoice
+from napari_cytosae.viewer.cell_layers import cells_of_layer
+from napari_cytosae.viewer.placement import file_of, microns_per_pixel, slide_of
+from napari_cytosae.viewer.run_folders import run_folder_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.components import ViewerModel
+
+    from napari_cytosae.cells import Cells
+
+_CELL_LAYERS = {Labels: "cells in", Points: "points in", Shapes: "shapes in"}
+
+
+class AnalysisForm(QWidget):
+    """Choose image, pixel size, cells and model; everything else lies under Options."""
+
+    image_changed = Signal(object)  # the Image layer, or None
+    model_changed = Signal()
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        is_result: Callable[[Layer], bool],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._is_result = is_result
+        self._cells_file: Path | None = None
+        self._bundles: list[BundleInfo] = []
+        self._loaded: tuple[ModelChoice, Any] | None = None
+        self._build()
+        self._fill_models()
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self._refresh_layers)
+        # Each layer's own renaming, for those that are there already and those to come.
+        for layer in viewer.layers:
+            layer.events.name.connect(self._refresh_layers)
+        events.inserted.connect(self._watch_name)
+        self._refresh_layers()
+
+    # -- building --------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.image = _combo("The image that is analysed.")
+        self.image.currentIndexChanged.connect(self._on_image)
+        self.pixel = QDoubleSpinBox()
+        self.pixel.setDecimals(4)
+        self.pixel.setRange(0.0, 100.0)
+        self.pixel.setSingleStep(0.01)
+        self.pixel.setSuffix(" µm")
+        self.pixel.setSpecialValueText("unknown")
+        self.pixel.setToolTip(
+            "Side of a pixel in µm. Where it is known, every crop is of the same physical size;\n"
+            "where it is not, crops are scaled to each cell."
+        )
+        self.pixel.valueChanged.connect(self._on_pixel_typed)
+        self.pixel_origin = _note()
+        pixel = QHBoxLayout()
+        pixel.addWidget(self.pixel)
+        pixel.addWidget(self.pixel_origin, 1)
+        self.cells = _combo("How cells are found, or the layer or file that already has them.")
+        self.cells.activated.connect(self._on_cells_chosen)
+        self.model = _combo("Vision transformer and sparse autoencoder.")
+        self.model.activated.connect(self._on_model_chosen)
+        self.model.currentIndexChanged.connect(self._describe_model)
+        self.model_note = _note()
+
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+        form.addRow("&Image", self.image)
+        form.addRow("Pi&xel", pixel)
+        form.addRow("&Cells", self.cells)
+        form.addRow("&Model", self.model)
+        form.addRow(self.model_note)
+
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addWidget(self._build_options())
+
+    def _build_options(self) -> QCollapsible:
+        self.crop_um = QDoubleSpinBox()
+        self.crop_um.setRange(5.0, 200.0)
+        self.crop_um.setValue(25.0)
+        self.crop_um.setSuffix(" µm")
+        self.crop_um.setToolTip("Side of a crop, where the pixel size is known.")
+        self.threshold = QDoubleSpinBox()
+        self.threshold.setRange(0.0, 10.0)
+        self.threshold.setSingleStep(0.05)
+        self.threshold.setValue(0.2)
+        self.threshold.setToolTip("τ: a concept counts as present at a token above this value.")
+        self.precision = _combo("auto: bfloat16 where the processor computes it in hardware.")
+        self.precision.addItems(["auto", "float32", "bfloat16"])
+        self.device = _combo("auto: a graphics card where there is one.")
+        self.device.addItems(["auto", "cpu", "cuda", "mps"])
+        self.folder = QLineEdit()
+        self.folder.setPlaceholderText("beside the image")
+        self.folder.setToolTip("Folder that the run is kept in; beside the image when left empty.")
+        browse = QToolButton()
+        browse.setText("…")
+        browse.setToolTip("Choose the folder that the run is kept in.")
+        browse.clicked.connect(self._browse_folder)
+        folder = QHBoxLayout()
+        folder.addWidget(self.folder, 1)
+        folder.addWidget(browse)
+
+        content = QWidget()
+        form = QFormLayout(content)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Crop", self.crop_um)
+        form.addRow("Presence τ", self.threshold)
+        form.addRow("Precision", self.precision)
+        form.addRow("Device", self.device)
+        form.addRow("Keep run in", folder)
+        options = QCollapsible("Options")
+        options.setContent(content)
+        options.layout().setContentsMargins(0, 0, 0, 0)
+        return options
+
+    # -- image -----------------------------------------------------------------------------
+
+    @property
+    def layer(self) -> Image | None:
+        """The chosen image layer."""
+        return self.image.currentData()
+
+    def choose_layer(self, layer: Image) -> None:
+        """Choose an image layer."""
+        for index in range(self.image.count()):
+            if self.image.itemData(index) is layer:
+                self.image.setCurrentIndex(index)
+
+    def _watch_name(self, event: Any) -> None:
+        event.value.events.name.connect(self._refresh_layers)
+
+    def _refresh_layers(self, event: Any = None) -> None:
+        """List the layers anew; what was chosen stays chosen while it is there."""
+        layers = [layer for layer in self._viewer.layers if not self._is_result(layer)]
+        images = [layer for layer in layers if isinstance(layer, Image)]
+        _refill(self.image, [(layer.name, layer) for layer in images], last=True)
+        sources: list[tuple[str, Any]] = [
+            ("detect nucleated cells", "detect"),
+            ("the whole image is one cell", "whole"),
+        ]
+        for layer in layers:
+            if type(layer) in _CELL_LAYERS:
+                sources.append((f"{_CELL_LAYERS[type(layer)]} “{layer.name}”", layer))
+        if self._cells_file is not None:
+            sources.append((self._cells_file.name, self._cells_file))
+        sources.append(("from a file…", None))
+        _refill(self.cells, sources)
+
+    def _on_image(self) -> None:
+        size, origin = None, "crops are scaled to each cell"
+        layer = self.layer
+        if layer is not None:
+            try:
+                size = microns_per_pixel(layer)
+                if size is not None:
+                    origin = "from the layer"
+                elif (file := file_of(layer)) is not None:
+                    size = Slide.open(file).microns_per_pixel
+                    origin = "from the file" if size is not None else origin
+            except ImageError as error:
+                origin = str(error)
+        self.pixel.blockSignals(True)
+        self.pixel.setValue(size or 0.0)
+        self.pixel.blockSignals(False)
+        self._say_origin(origin)
+        self.image_changed.emit(layer)
+
+    def _on_pixel_typed(self, value: float) -> None:
+        self._say_origin("typed" if value else "crops are scaled to each cell")
+
+    def _say_origin(self, text: str) -> None:
+        self.pixel_origin.setText(text)
+        self.pixel_origin.setToolTip(text)
+
+    # -- cells -----------------------------------------------------------------------------
+
+    def _on_cells_chosen(self, index: int) -> None:
+        if self.cells.itemData(index) is not None:
+            return
+        name, _ = QFileDialog.getOpenFileName(
+            self,
+            "Cells of this image",
+            "",
+            "Cells (*.tif *.tiff *.png *.csv *.tsv *.geojson *.json);;All files (*)",
+        )
+        if name:
+            self._cells_file = Path(name)
+        self._refresh_layers()
+        self.cells.setCurrentIndex(self.cells.count() - 2 if name else 0)
+
+    def _cells_source(self, slide: Slide) -> str | Path | Cells:
+        chosen = self.cells.currentData()
+        if isinstance(chosen, str | Path):
+            return chosen
+        if chosen is None:
+            raise CytoSAEError("Choose the file of cells, or another way to find cells.")
+        return cells_of_layer(chosen, self.layer, slide)
+
+    # -- model -----------------------------------------------------------------------------
+
+    def _fill_models(self) -> None:
+        self._bundles = available_bundles()
+        entries: list[tuple[str, Any]] = [
+            (
+                info.name if info.installed else f"{info.name} (download)",
+                ModelChoice(name=info.name),
+            )
+            for info in self._bundles
+        ]
+        entries.append(("DinoBloom and SAE files…", None))
+        _refill(self.model, entries)
+        self._describe_model()
+
+    def _on_model_chosen(self, index: int) -> None:
+        if self.model.itemData(index) is None:
+            choice = self._ask_for_files()
+            if choice is None:
+                self.model.setCurrentIndex(0)
+            else:
+                self.model.insertItem(index, choice.title, choice)
+                self.model.setCurrentIndex(index)
+        self.model_changed.emit()
+
+    def _ask_for_files(self) -> ModelChoice | None:
+        backbone, _ = QFileDialog.getOpenFileName(
+            self,
+            "Backbone: DinoBloom or another DINOv2 checkpoint",
+            "",
+            "Checkpoints (*.pth *.pt *.bin *.safetensors);;All files (*)",
+        )
+        if not backbone:
+            return None
+        sae, _ = QFileDialog.getOpenFileName(
+            self,
+            "Sparse autoencoder trained on this backbone",
+            str(Path(backbone).parent),
+            "Checkpoints (*.pt *.pth *.safetensors);;All files (*)",
+        )
+        return ModelChoice(backbone=Path(backbone), sae=Path(sae)) if sae else None
+
+    def _describe_model(self) -> None:
+        choice = self.model.currentData()
+        if not isinstance(choice, ModelChoice):
+            self.model_note.setText("")
+            return
+        summary = f"Your own files: {choice.title}."
+        for info in self._bundles:
+            if info.name == choice.name:
+                summary = info.summary
+        self.model_note.setText(f"{summary.rstrip('.')}. Not for diagnosis.")
+        self.model_note.setToolTip(summary)
+
+    def remember(self, choice: ModelChoice, bundle: Any) -> None:
+        """Keep a loaded model for the next request; a download that is done loses its mark."""
+        self._loaded = (choice, bundle)
+        index = self.model.findText(f"{choice.name} (download)")
+        if index >= 0:
+            self.model.setItemText(index, choice.name)
+
+    # -- request ---------------------------------------------------------------------------
+
+    def request(self) -> AnalysisRequest:
+        """Turn the fields into one frozen request.
+
+        Raises
+        ------
+        CytoSAEError
+            Something is missing or does not fit; the message says what to do.
+        """
+        layer, model = self.layer, self.model.currentData()
+        if layer is None:
+            raise ImageError("Open an image first, or try the sample smear.")
+        if not isinstance(model, ModelChoice):
+            raise CytoSAEError("Choose a model.")
+        size = self.pixel.value() or None
+        slide = slide_of(layer, size)
+        loaded = self._loaded
+        return AnalysisRequest(
+            slide=slide,
+            file=file_of(layer),
+            cells=self._cells_source(slide),
+            model=model,
+            bundle=loaded[1] if loaded is not None and loaded[0] == model else None,
+            out=self._run_folder(layer),
+            microns_per_pixel=size,
+            crop_um=self.crop_um.value(),
+            threshold=self.threshold.value(),
+            precision=self.precision.currentText(),
+            device=self.device.currentText(),
+        )
+
+    def _run_folder(self, layer: Image) -> Path:
+        parent = self.folder.text().strip()
+        return run_folder_for(layer.name, file_of(layer), Path(parent) if parent else None)
+
+    def _browse_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Keep runs in", self.folder.text())
+        if name:
+            self.folder.setText(name)
+
+
+def _combo(tooltip: str) -> QComboBox:
+    combo = QComboBox()
+    combo.setToolTip(tooltip)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(8)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+def _note() -> QLabel:
+    """Make a small label for a remark that may wrap."""
+    label = QLabel()
+    label.setWordWrap(True)
+    font = label.font()
+    font.setPointSizeF(font.pointSizeF() * 0.9)
+    label.setFont(font)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label
+
+
+def _refill(combo: QComboBox, entries: list[tuple[str, Any]], last: bool = False) -> None:
+    """Replace a combo's entries and keep the choice by identity; signal only a real change.
+
+    With ``last`` a new last entry is chosen: what was opened last is what one wants to look at.
+    """
+    before = [combo.itemData(index) for index in range(combo.count())]
+    chosen = combo.currentData()
+    grown = last and bool(entries) and not any(entries[-1][1] is each for each in before)
+    combo.blockSignals(True)
+    combo.clear()
+    for text, data in entries:
+        combo.addItem(text, data)
+    position = next((i for i, (_, data) in enumerate(entries) if data is chosen), 0)
+    if grown or (chosen is None and last):
+        position = len(entries) - 1
+    combo.setCurrentIndex(position)
+    combo.blockSignals(False)
+    if combo.currentData() is not chosen:
+        combo.currentIndexChanged.emit(combo.currentIndex())

@@ -1,0 +1,82 @@
+"""Open a run or an image in a napari window of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cytosae.errors import ImageError, RunError
+from napari_cytosae.slides import Slide
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_cytosae.concepts import Run
+
+
+def open_in_napari(path: str | Path, *, block: bool = True) -> napari.Viewer:
+    """Open a run folder, or an image, in napari with the CytoSAE dock.
+
+    Parameters
+    ----------
+    path
+        A run folder (``NAME.cytosae``) or an image file.
+    block
+        Keep the window open until the user closes it.
+
+    Raises
+    ------
+    CytoSAEError
+        The path is neither, or the run's image is not where it was.
+    """
+    from napari_cytosae.concepts import open_run
+
+    path = Path(path)
+    run = open_run(path) if path.is_dir() else None
+    slide = _slide_of(run) if run is not None else Slide.open(path)
+    import napari
+
+    viewer = napari.Viewer(title=f"CytoSAE – {slide.name}")
+    show_in(viewer, slide, run)
+    if block:
+        napari.run()
+    return viewer
+
+
+def show_in(viewer: napari.Viewer, slide: Slide, run: Run | None) -> None:
+    """Show a slide in a viewer with the CytoSAE dock, and a run of it where there is one."""
+    from napari_cytosae.viewer.main_dock import CytoSAEDock
+
+    size = slide.microns_per_pixel
+    layer = viewer.add_image(
+        slide.read(),
+        name=slide.path.stem if slide.path is not None else slide.name,
+        rgb=True,
+        axis_labels=("y", "x"),
+        **({} if size is None else {"scale": (size, size), "units": ("um", "um")}),
+    )
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cytosae", "CytoSAE")
+    assert isinstance(dock, CytoSAEDock)
+    if run is not None:
+        dock.show_run(run, slide, layer)
+
+
+def _slide_of(run: Run) -> Slide:
+    """Open the slide that a run was made from."""
+    file = run.slide_path
+    if file is None:
+        raise RunError(
+            f"{run.path.name} was made from an image in memory, which is not kept; open it from "
+            "Python with napari_cytosae.open_run."
+        )
+    try:
+        slide = Slide.open(file, microns_per_pixel=run.microns_per_pixel)
+    except ImageError as error:
+        raise RunError(
+            f"The image of this run is not where it was ({error}). Put it back at {file}."
+        ) from error
+    if slide.digest != run.manifest.key.image:
+        raise RunError(
+            f"{file} has changed since {run.path.name} was made; analyse it again for a new run."
+        )
+    return slide
