@@ -4,13 +4,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 
-from napari_cytosae.cells import Cells
 from napari_cytosae.concepts.cell import CellActivations, CellSummary
 from napari_cytosae.concepts.durable import (
     LOCK_NAME,
@@ -21,6 +21,9 @@ from napari_cytosae.concepts.durable import (
 from napari_cytosae.concepts.manifest import MANIFEST_NAME, RunManifest
 from napari_cytosae.concepts.shards import Shard
 from napari_cytosae.errors import RunError
+
+if TYPE_CHECKING:  # reading a run needs none of what finds cells
+    from napari_cytosae.cells import Cells
 
 BOX_COLUMNS = ["crop_y0", "crop_x0", "crop_y1", "crop_x1"]
 _OURS = {
@@ -114,7 +117,7 @@ class RunFolder:
         for leftover in self.path.rglob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)
 
-    def write_cells(self, cells: Cells, boxes: NDArray[np.float64]) -> None:
+    def write_cells(self, cells: "Cells", boxes: NDArray[np.float64]) -> None:
         """Write the label images and the table of cells with their crop boxes."""
         table = cells.table.assign(**dict(zip(BOX_COLUMNS, boxes.T, strict=True)))
         write_durably(

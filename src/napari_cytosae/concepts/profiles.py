@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -67,11 +68,11 @@ def build_profiles(
     )
     micrometres = manifest.key.microns_per_pixel
     centres = table[["centroid_x", "centroid_y"]].to_numpy(np.float64).reshape(-1, 2)
-    provenance = _without_none(manifest.as_dict())
+    provenance = _as_hdf5(manifest.as_dict())
     provenance["spatial_unit"] = "px" if micrometres is None else "µm"
     return anndata.AnnData(
         X=mean,
-        obs=table.set_index(pd.Index(table["label"].astype(str), name=None)),
+        obs=table.set_axis(table["label"].astype(str).to_list(), axis=0),
         var=var,
         layers={"max": maximum, "count": matrix([row.count for row in rows], np.int32)},
         obsm={"spatial": centres * (micrometres or 1.0)},
@@ -85,10 +86,12 @@ def write_profiles(profiles: anndata.AnnData, path: Path) -> None:
     write_durably(path, profiles.write_h5ad, needed_bytes=needed)
 
 
-def _without_none(content: dict[str, object]) -> dict[str, object]:
-    """Leave out what is unknown: HDF5 has no word for it."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in content.items()
-        if value is not None
-    }
+def _as_hdf5(content: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is unknown and write tuples as lists: HDF5 knows neither None nor tuples."""
+    plain: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            plain[key] = _as_hdf5(value)
+        elif value is not None:
+            plain[key] = list(value) if isinstance(value, tuple) else value
+    return plain

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import anndata
-import h5py
+import h5py  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
@@ -240,8 +240,8 @@ class Run:
 
     @cached_property
     def _names(self) -> dict[int, str]:
-        names = self.concepts["name"].astype(str)
-        return {int(concept_id): name for concept_id, name in names[names != ""].items()}
+        pairs = zip(self.concepts["concept_id"], self.concepts["name"], strict=True)
+        return {int(concept_id): str(name) for concept_id, name in pairs if name}
 
     def _row(self, label: int) -> int:
         row = self._rows.get(int(label))
