@@ -1,0 +1,162 @@
+"""Cell extents: what belongs to a nucleus of the stained matter around it."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage as ndi
+from skimage.morphology import convex_hull_image, disk
+
+# Cytoplasm reaches at most this far from the nucleus (eosinophils, eccentric plasma cells).
+REACH_UM = 5.0
+# Thinner structures are rims of red cells and stain threads.
+THREAD_UM = 0.9
+
+
+def cell_matter(relative: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Mark what may be nucleus or cytoplasm of a nucleated cell, not glass and not red cell.
+
+    Parameters
+    ----------
+    relative : (H, W, 3) float32
+        Relative densities, see :func:`napari_cytosae.cells.stain.relative_density`.
+
+    Returns
+    -------
+    (H, W) bool
+        Azure (nuclei, granules) beyond what red cells reach, or pale matter that absorbs far less
+        blue than haemoglobin does.
+    """
+    red, green, blue = relative[..., 0], relative[..., 1], relative[..., 2]
+    azure = red + green - blue
+    matter = (azure > 1.5) | ((green > 0.3) & (blue < 0.35 * green))
+    return np.asarray(matter)
+
+
+def grow_cells(
+    nuclei: NDArray[np.int32], matter: NDArray[np.bool_], microns_per_pixel: float
+) -> NDArray[np.int32]:
+    """Grow every nucleus into the cytoplasm around it, each pixel to its nearest nucleus.
+
+    Parameters
+    ----------
+    nuclei : (H, W) int32
+    matter : (H, W) bool
+        From :func:`cell_matter`.
+    microns_per_pixel : float
+
+    Returns
+    -------
+    (H, W) int32
+        Same ids; every nucleus lies inside its cell.
+    """
+    cells = nuclei.copy()
+    if not nuclei.any():
+        return cells
+    open_px = max(1, round(THREAD_UM / 2 / microns_per_pixel))
+    reach_px = REACH_UM / microns_per_pixel
+    height, width = nuclei.shape
+    margin = int(np.ceil(reach_px)) + 2
+    distance, nearest = _nearest(nuclei)
+    for index, window in enumerate(ndi.find_objects(nuclei), start=1):
+        if window is None:
+            continue
+        around = (
+            slice(max(window[0].start - margin, 0), min(window[0].stop + margin, height)),
+            slice(max(window[1].start - margin, 0), min(window[1].stop + margin, width)),
+        )
+        nucleus = nuclei[around] == index
+        nearby = (nearest[around] == index) & (distance[around] <= reach_px)
+        # Granules and vacuoles leave gaps; rims of neighbouring red cells are thin.
+        mine = _closed(nucleus | (matter[around] & nearby), open_px)
+        mine = _opened(mine, open_px) | nucleus
+        parts, _ = ndi.label(mine)
+        touched = np.unique(parts[nucleus])
+        mine = np.isin(parts, touched[touched > 0])
+        mine = ndi.binary_fill_holes(mine)
+        free = (cells[around] == 0) | nucleus
+        cells[around][mine & free] = index
+    return cells
+
+
+def _nearest(nuclei: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Give each pixel's distance to the nearest nucleus and that nucleus' id."""
+    distance, (iy, ix) = ndi.distance_transform_edt(nuclei == 0, return_indices=True)
+    return distance, nuclei[iy, ix]
+
+
+def _closed(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
+    padded = np.pad(mask, radius_px, mode="edge")
+    closed = ndi.binary_closing(padded, disk(radius_px), border_value=0)
+    return np.asarray(closed[radius_px:-radius_px, radius_px:-radius_px] | mask)
+
+
+def _opened(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
+    padded = np.pad(mask, radius_px, mode="edge")
+    opened = ndi.binary_opening(padded, disk(radius_px))
+    return np.asarray(opened[radius_px:-radius_px, radius_px:-radius_px])
+
+
+# Parts of one cell: together as round as a cell, and no larger than the largest leucocytes.
+ROUND_ASPECT = 1.45
+ROUND_SOLIDITY = 0.85
+WIDEST_CELL_UM = 24.0
+
+
+def join_parts_of_one_cell(
+    nuclei: NDArray[np.int32], cells: NDArray[np.int32], microns_per_pixel: float
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Join neighbours that make up one round cell, and number cells anew.
+
+    The nucleus of an eosinophil or a monocyte may fall into two parts, each as large as a
+    lymphocyte's nucleus. What tells them from two cells is the cell around them: two cells side by
+    side are twice as long as wide, two parts of one cell are round together.
+
+    Parameters
+    ----------
+    nuclei, cells : (H, W) int32
+    microns_per_pixel : float
+
+    Returns
+    -------
+    nuclei, cells : (H, W) int32
+        Ids 1 … n from top to bottom.
+    """
+    cells = cells.copy()
+    pairs = _touching(cells)
+    # The longest common border first.
+    for a, b in sorted(pairs, key=lambda pair: -pairs[pair]):
+        mask = (cells == a) | (cells == b)
+        if (cells == a).any() and (cells == b).any() and _round(mask, microns_per_pixel):
+            cells[cells == b] = a
+            nuclei = np.where(nuclei == b, a, nuclei)
+    ids = np.unique(cells)
+    return (
+        np.searchsorted(ids, nuclei).astype(np.int32),
+        np.searchsorted(ids, cells).astype(np.int32),
+    )
+
+
+def _touching(cells: NDArray[np.int32]) -> dict[tuple[int, int], int]:
+    """Count the pixels along which each pair of cells touches, a gap of one pixel allowed."""
+    borders: dict[tuple[int, int], int] = {}
+    for step in (1, 2):
+        for a, b in ((cells[step:], cells[:-step]), (cells[:, step:], cells[:, :-step])):
+            differ = (a != b) & (a > 0) & (b > 0)
+            low, high = np.minimum(a, b)[differ], np.maximum(a, b)[differ]
+            pairs, counts = np.unique(np.stack([low, high]), axis=1, return_counts=True)
+            for pair, count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+                key = (pair[0], pair[1])
+                borders[key] = borders.get(key, 0) + count
+    return borders
+
+
+def _round(mask: NDArray[np.bool_], microns_per_pixel: float) -> bool:
+    """Tell whether a shape could be one cell."""
+    window = ndi.find_objects(mask.astype(np.int8))[0]
+    shape = mask[window]
+    points = np.argwhere(shape)
+    spread = np.linalg.eigvalsh(np.cov(points.T))
+    if spread[1] > ROUND_ASPECT**2 * spread[0]:
+        return False
+    if max(shape.shape) * microns_per_pixel > WIDEST_CELL_UM:
+        return False
+    return float(shape.sum() / convex_hull_image(shape).sum()) >= ROUND_SOLIDITY
