@@ -82,9 +82,9 @@ def test_ids_beyond_16_bits_survive(tmp_path):
 @pytest.mark.parametrize("kept", [0, 5, 200, -1])
 def test_a_truncated_shard_is_named(path, kept):
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(RunError, match="shard-000000.*damaged"):
+    with pytest.raises(RunError, match=r"shard-000000.*damaged"):
         Shard.read(path)
-    with pytest.raises(RunError, match="shard-000000.*damaged"):
+    with pytest.raises(RunError, match=r"shard-000000.*damaged"):
         read_cell(path, 3, np.zeros(4))
 
 
@@ -92,7 +92,7 @@ def test_a_single_flipped_bit_is_noticed(path):
     content = bytearray(path.read_bytes())
     content[-10] ^= 4
     path.write_bytes(content)
-    with pytest.raises(RunError, match="shard-000000.*damaged"):
+    with pytest.raises(RunError, match=r"shard-000000.*damaged"):
         Shard.read(path)
 
 

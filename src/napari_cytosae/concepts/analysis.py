@@ -363,7 +363,7 @@ class _Analysis:
 
     def _encode(
         self, manifest: RunManifest, table: pd.DataFrame, missing: list[int]
-    ) -> Iterator[EncodedBatch]:
+    ) -> Generator[EncodedBatch, None, None]:
         """Encode the missing shards; each is written once its last cell is there."""
 
         def batches() -> Iterator[CropBatch]:
@@ -419,7 +419,7 @@ def _cells_identity(source: str | Path | ArrayLike | Cells) -> str:
         source = source.labels
     labels = np.ascontiguousarray(source)
     digest.update(f"{labels.shape} {labels.dtype}".encode())
-    digest.update(labels)
+    digest.update(labels.data)
     return digest.hexdigest()
 
 

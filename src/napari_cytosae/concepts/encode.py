@@ -1,7 +1,7 @@
 """Crops in, sparse concept activations out: the one function through which every encode goes."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -108,7 +108,7 @@ def encode_crops(
     bundle: Bundle,
     options: EncodeOptions | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[EncodedBatch]:
+) -> Generator[EncodedBatch, None, None]:
     """Encode a stream of crops to sparse concept activations, cell by cell and token by token.
 
     The backbone runs only up to the block that the SAE reads, the decoder never runs, and the dense

@@ -50,7 +50,7 @@ class RunKey:
     whole: bool
     microns_per_pixel: float | None
     bundle: str
-    precision: str
+    precision: Literal["float32", "bfloat16"]
 
     def differences(self, wanted: "RunKey") -> list[str]:
         """Say in words in what this run differs from the wanted one; empty where it does not."""

@@ -198,8 +198,9 @@ def _covered(start: float, stop: float, step: int, size: int) -> tuple[slice, ND
     # (i + 0.5)·step.
     first = max(0, int(np.ceil(start / step - 0.5)))
     last = max(first, min(size, int(np.ceil(stop / step - 0.5))))
-    centres = (np.arange(first, last) + 0.5) * step
-    return slice(first, last), (centres - start) / (stop - start) * GRID
+    centres = (np.arange(first, last, dtype=np.float64) + 0.5) * step
+    at: NDArray[np.float64] = (centres - start) / (stop - start) * GRID
+    return slice(first, last), at
 
 
 def _squares(

@@ -1,7 +1,7 @@
 """Prepare the next items of an iterable in one background thread."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from queue import Full, Queue
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ _LOOK_AGAIN_S = 0.05
 
 def prefetch(
     items: Iterable[Source], prepare: Callable[[Source], Prepared], depth: int = 2
-) -> Iterator[Prepared]:
+) -> Generator[Prepared, None, None]:
     """Yield ``prepare(item)`` for every item, in order, prepared ahead by one thread.
 
     Reading a slide and resizing crops then overlap with the model. At most `depth` prepared items

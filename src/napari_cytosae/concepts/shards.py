@@ -121,7 +121,7 @@ class Shard:
     def _checksum(self) -> int:
         checksum = zlib.crc32(json.dumps(self.d_sae).encode())
         for name in _ARRAYS:
-            checksum = zlib.crc32(np.ascontiguousarray(getattr(self, name)), checksum)
+            checksum = zlib.crc32(np.ascontiguousarray(getattr(self, name)).data, checksum)
         return checksum
 
 
