@@ -1,0 +1,1 @@
+"""How the starter bundle is made: fields, crops, distillation, sparse autoencoder, metrics."""

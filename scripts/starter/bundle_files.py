@@ -1,0 +1,160 @@
+"""Write the bundle folder: float16 weights, JSON beside them, and the model card."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .card import model_card
+from .crops import IMAGE_SIZE
+from .distil import MEAN, STD
+
+DATA = [
+    "BCCD (Blood Cell Count and Detection): Wright-stained blood fields",
+    "Chula RBC-12: red-cell fields of thalassaemia patients, and its fields by disease",
+]
+LICENCES = [
+    "Weights: BSD-3-Clause, as the software",
+    "BCCD: MIT",
+    "Chula RBC-12: MIT",
+    "Teacher DINOv2 ViT-S/14: Apache-2.0 (used in training, not contained)",
+]
+NOT_FOR = (
+    "Not for diagnosis. Not DinoBloom and not the published CytoSAE: its concepts are its own, "
+    "learned from two small public data sets, so that everything can be tried without a download."
+)
+
+
+def half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Round weights to the float16 that is shipped."""
+    return {key: value.detach().half().contiguous() for key, value in state.items()}
+
+
+def write_bundle(
+    out: Path,
+    backbone: dict[str, Tensor],
+    sae: dict[str, Tensor],
+    block: int,
+    metrics: dict[str, Any],
+    recipe: dict[str, Any],
+) -> None:
+    """Write the weights, ``sae.json``, ``bundle.json`` and ``MODEL_CARD.md``.
+
+    Parameters
+    ----------
+    out
+        The bundle's folder.
+    backbone, sae
+        Float16 weights, DINOv2's key names and ``W_enc``, ``b_enc``, ``W_dec``, ``b_dec``.
+    block
+        The block after which the autoencoder reads, from 0.
+    metrics, recipe
+        What was measured on held-out images, and the numbers of the training.
+
+    Raises
+    ------
+    KeyError
+        The card needs a number that is in neither.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    d_model, d_sae = sae["W_enc"].shape
+    save_file(backbone, out / "backbone.safetensors")
+    save_file(sae, out / "sae.safetensors")
+    _write_json(
+        out / "sae.json",
+        {
+            "format": "cytosae-sae",
+            "version": 1,
+            "architecture": "relu",
+            "d_model": d_model,
+            "d_sae": d_sae,
+            "block": block,
+            "hook": "resid",
+            "dtype": "float16",
+        },
+    )
+    files = ("backbone.safetensors", "sae.safetensors", "sae.json")
+    parameters = sum(value.numel() for value in backbone.values())
+    _write_json(
+        out / "bundle.json",
+        {
+            "format": "cytosae-bundle",
+            "version": 1,
+            "name": "starter",
+            "block": block,
+            "preprocessing": {
+                "image_size": IMAGE_SIZE,
+                "interpolation": "bilinear",
+                "antialias": True,
+                "mean": list(MEAN),
+                "std": list(STD),
+            },
+            "files": {
+                name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files
+            },
+            "card": {
+                "summary": (
+                    f"A small vision transformer (patch 14, width {d_model}, {block + 1} blocks, "
+                    f"{parameters / 1e6:.1f} million weights) distilled from DINOv2 ViT-S/14 on "
+                    f"blood fields, and a sparse autoencoder of {d_sae} concepts on its tokens."
+                ),
+                "data": DATA,
+                "licences": LICENCES,
+                "recipe": recipe,
+                "metrics": metrics,
+                "not_for": NOT_FOR,
+            },
+        },
+    )
+    size = sum((out / name).stat().st_size for name in files)
+    low, middle, high = metrics["active_value_10_50_90_percent"]
+    sae_recipe, distillation = recipe["sae"], recipe["distillation"]
+    facts = {
+        **metrics,
+        **recipe["fields"],
+        "image_size": IMAGE_SIZE,
+        "d_model": d_model,
+        "heads": d_model // 64,
+        "block": block,
+        "blocks": block + 1,
+        "backbone_million": parameters / 1e6,
+        "d_sae": d_sae,
+        "megabytes": size / 1e6,
+        "seed": recipe["seed"],
+        "training_crops": recipe["training_crops"],
+        **{f"distil_{key}": value for key, value in distillation.items()},
+        "l1": sae_recipe["l1"],
+        "sae_steps": sae_recipe["steps"],
+        "sae_batch": sae_recipe["batch_tokens"],
+        "sae_lr": sae_recipe["lr"],
+        "prefixes": _said_prefixes(sae_recipe["prefixes"]),
+        "low": low,
+        "middle": middle,
+        "high": high,
+        "dead_percent": 100 * metrics["dead_share"],
+    }
+    (out / "MODEL_CARD.md").write_text(model_card(facts), encoding="utf-8")
+
+
+def _said_prefixes(prefixes: Sequence[int]) -> str:
+    if not prefixes:
+        return ""
+    counts = " and ".join(str(count) for count in prefixes)
+    return (
+        f"\n   The same error is also asked of the first {counts} concepts alone (Matryoshka: Bussmann\n"
+        "   et al. 2025), so that broad concepts are not split up among narrow ones."
+    )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def backbone_state(vit: torch.nn.Module) -> dict[str, Tensor]:
+    """Return the ViT's weights under DINOv2's names, in float16."""
+    return half_precision(vit.state_dict())
