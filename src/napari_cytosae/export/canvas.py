@@ -1,4 +1,4 @@
-"""Pictures drawn pixel by pixel with matplotlib, without its global state."""
+"""Pictures of an exact size: photographs pixel by pixel, lines and letters by matplotlib."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
+from PIL import Image
 
 from napari_cytosae.concepts.durable import write_durably
 
@@ -22,14 +23,17 @@ class Canvas:
     def __init__(self, width: int, height: int) -> None:
         self.width = width
         self.height = height
-        self._figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-        self._canvas = FigureCanvasAgg(self._figure)
-        self._axes = self._figure.add_axes((0, 0, 1, 1), frameon=False)
+        self._pixels = np.full((height, width, 3), 255, np.uint8)
+        # A figure of its own, clear, and no pyplot: nothing global is touched.
+        figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="none")
+        self._drawing = FigureCanvasAgg(figure)
+        self._axes = figure.add_axes((0, 0, 1, 1), frameon=False)
         self._axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
 
     def image(self, pixels: NDArray[np.uint8], x: int, y: int) -> None:
-        """Place an (h, w, 3) uint8 image with its upper left corner at x, y, one to one."""
-        self._figure.figimage(pixels, x, self.height - y - len(pixels), origin="upper")
+        """Place an (h, w, 3) uint8 image, beneath all lines, with its upper left corner at x, y."""
+        height, width = pixels.shape[:2]
+        self._pixels[y : y + height, x : x + width] = pixels
 
     def lines(
         self, polylines: list[NDArray[np.float64]], color: str, width: float, casing: float = 0
@@ -91,7 +95,19 @@ class Canvas:
 
     def save(self, path: Path) -> None:
         """Write the picture as PNG; the file is whole or not there."""
-        write_durably(path, self._canvas.print_png)
+        self._drawing.draw()  # type: ignore[no-untyped-call]
+        drawn = np.asarray(self._drawing.buffer_rgba())  # type: ignore[no-untyped-call]
+        picture = self._pixels.copy()
+        touched = drawn[..., 3] > 0
+        alpha = drawn[touched][:, 3:].astype(np.float32) / 255
+        blended = (1 - alpha) * picture[touched] + alpha * drawn[touched][:, :3]
+        picture[touched] = np.rint(blended).astype(np.uint8)
+
+        def write(temporary: Path) -> None:
+            # Photographs hardly shrink at higher levels, which take several times as long.
+            Image.fromarray(picture).save(temporary, format="PNG", compress_level=2)
+
+        write_durably(path, write)
 
 
 def _points(pixels: float) -> float:

@@ -95,7 +95,7 @@ def draw_contact_sheet(cells: Sequence[ShownCell], title: str, path: Path) -> No
 def _draw_cell(canvas: Canvas, cell: ShownCell, x: int, y: int, hues: dict[int, str]) -> None:
     crop = resize_crop(cell.crop, _TILE)
     canvas.image(crop, x, y)
-    canvas.text(f"cell {cell.label}", x, y + _TILE + 19, 16, bold=True)
+    canvas.text(f"cell {cell.label}", x, y + _TILE + 23, 16, bold=True)
     if not cell.concepts:
         canvas.text("no concept is active", x + _TILE + _GAP, y + 19, 16)
     for shown in cell.concepts:
@@ -104,15 +104,15 @@ def _draw_cell(canvas: Canvas, cell: ShownCell, x: int, y: int, hues: dict[int, 
         hue = hues[concept.concept_id]
         canvas.image(heat_over(crop, shown.concept_map, shown.top, hue), x, y)
         # A bar in the map's hue, as long as the patches' share, joins picture and caption.
-        bar = y + _TILE + 3
+        bar = y + _TILE + 5
         canvas.lines([np.array([[x, bar], [x + _TILE, bar]])], "#dddddd", 4)
         canvas.lines([np.array([[x, bar], [x + _TILE * concept.patch_share, bar]])], hue, 4)
         name = f"#{concept.concept_id} {concept.name}".rstrip()
-        canvas.text(name, x, y + _TILE + 21, 16, bold=True, room=_TILE)
+        canvas.text(name, x, y + _TILE + 23, 16, bold=True, room=_TILE)
         canvas.text(
             f"mean {concept.activation:.2g}  ·  {concept.patch_share:.0%} of patches",
             x,
-            y + _TILE + 40,
+            y + _TILE + 42,
             14,
             color="#555555",
         )

@@ -72,7 +72,7 @@ def heat_over(
     return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
 
 
-def picture_scale(shape: tuple[int, int], shortest: int = 1600, longest: int = 4096) -> float:
+def picture_scale(shape: tuple[int, int], shortest: int = 1600, longest: int = 3072) -> float:
     """Factor that brings an image's longer side between `shortest` and `longest` px.
 
     Small fields grow at most three times: beyond that there is nothing more to see.
