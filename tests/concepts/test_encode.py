@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_cells, make_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import make_cells, make_image
 from napari_cytosae.cells import CropBatch, CropGeometry, iter_crops
 from napari_cytosae.concepts import EncodeOptions, encode_crops, encode_one
 from napari_cytosae.errors import Cancelled, CytoSAEError
@@ -140,9 +140,7 @@ def test_no_cell_is_lost_or_doubled_whatever_fits(bundle, sizes, most_cells, bat
     labels = iter(range(1, 100))
     crop = np.zeros((20, 20, 3), np.uint8)
     batches = [
-        CropBatch(
-            np.array([next(labels) for _ in range(size)]), np.zeros((size, 4)), [crop] * size
-        )
+        CropBatch(np.array([next(labels) for _ in range(size)]), np.zeros((size, 4)), [crop] * size)
         for size in sizes
     ]
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -170,9 +168,9 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(bundle, monkeypatch):
 
 def test_cancelling_stops_between_batches_and_ends_the_thread(bundle):
     encoded = []
+    stream = encode_crops(crop_batches(12), bundle, EXACT, lambda: len(encoded) == 2)
     with pytest.raises(Cancelled):
-        for batch in encode_crops(crop_batches(12), bundle, EXACT, lambda: len(encoded) == 2):
-            encoded.append(batch)
+        encoded.extend(stream)
     assert len(encoded) == 2
     assert not prefetch_threads()
 

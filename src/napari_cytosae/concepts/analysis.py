@@ -20,7 +20,6 @@ from napari_cytosae.cells import (
     CropGeometry,
     cells_from_labels,
     crop_boxes,
-    detect_cells,
     iter_crops,
     read_cells,
 )
@@ -33,7 +32,7 @@ from napari_cytosae.concepts.profiles import build_profiles, write_profiles
 from napari_cytosae.concepts.run import Run
 from napari_cytosae.concepts.shards import Shard
 from napari_cytosae.concepts.steps import CellsFound, Progress
-from napari_cytosae.errors import OtherRunError, RunError
+from napari_cytosae.errors import CellsError, OtherRunError, RunError
 from napari_cytosae.models import Bundle, load_bundle, resolve_device, resolve_precision
 from napari_cytosae.slides import Slide
 
@@ -353,13 +352,18 @@ class _Analysis:
 
     def _cells(self) -> Cells:
         source = self.job.cells
-        if isinstance(source, Cells):
-            return source
-        if _is_word(source, "detect"):
-            return detect_cells(self.slide, microns_per_pixel=self.microns_per_pixel)
         if isinstance(source, str | Path):
-            return read_cells(source, self.slide)
-        return cells_from_labels(np.asarray(source), microns_per_pixel=self.microns_per_pixel)
+            return read_cells(source, self.slide, microns_per_pixel=self.microns_per_pixel)
+        if not isinstance(source, Cells):
+            return cells_from_labels(
+                source, shape=self.slide.shape, microns_per_pixel=self.microns_per_pixel
+            )
+        if source.labels.shape != self.slide.shape:
+            raise CellsError(
+                f"The cells lie on an image of {source.labels.shape} px, and {self.slide.name} has "
+                f"{self.slide.shape} px (height, width). Give cells of this image."
+            )
+        return source
 
     def _encode(
         self, manifest: RunManifest, table: pd.DataFrame, missing: list[int]

@@ -131,9 +131,14 @@ class RunFolder:
         """Read the table of cells, `BOX_COLUMNS` included, exactly as it was written."""
         path = self.path / "cells.csv"
         try:
-            return pd.read_csv(path, float_precision="round_trip", dtype={"label": np.int64})
+            table = pd.read_csv(path, float_precision="round_trip", dtype={"label": np.int64})
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}). Analyse the image again.") from error
+        if table.empty:  # no value tells a column's type
+            return table.astype({name: float for name in table if name not in ("label", "source")})
+        # Text stays text where some cells have none.
+        words = table.select_dtypes(exclude=["number", "bool"]).columns
+        return table.assign(**{name: table[name].fillna("").astype(str) for name in words})
 
     def read_labels(self, name: str = "labels.tif") -> NDArray[np.int32]:
         """Read the label image, or with ``"nuclei.tif"`` the nuclei."""

@@ -14,7 +14,9 @@ from napari_cytosae.concepts.cell import N_TOKENS, CellActivations
 from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.errors import RunError
 
+_METADATA = "shard"
 _ARRAYS = ("labels", "indptr", "concept_ids", "values")
+_UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 _LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
@@ -73,7 +75,8 @@ class Shard:
         """
         content = save(
             {name: getattr(self, name) for name in _ARRAYS},
-            metadata={"d_sae": str(self.d_sae), "crc32": str(self._checksum())},
+            # One entry only: safetensors writes several in an order that changes from time to time.
+            metadata={_METADATA: json.dumps({"d_sae": self.d_sae, "crc32": self._checksum()})},
         )
         write_durably(
             path,
@@ -92,12 +95,12 @@ class Shard:
         """
         try:
             with safe_open(path, framework="np") as file:
-                metadata = file.metadata()
+                metadata = json.loads(file.metadata()[_METADATA])
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
-            shard = cls(d_sae=int(metadata["d_sae"]), **arrays)
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            shard = cls(d_sae=metadata["d_sae"], **arrays)
+        except _UNREADABLE as error:
             raise damaged(path) from error
-        if str(shard._checksum()) != metadata.get("crc32"):
+        if shard._checksum() != metadata["crc32"]:
             raise damaged(path)
         return shard
 
@@ -143,9 +146,9 @@ def read_cell(path: Path, row: int, box: NDArray[np.float64]) -> CellActivations
                 indptr=pointers - first,
                 concept_ids=file.get_slice("concept_ids")[first:last],
                 values=file.get_slice("values")[first:last],
-                d_sae=int(file.metadata()["d_sae"]),
+                d_sae=json.loads(file.metadata()[_METADATA])["d_sae"],
             )
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise damaged(path) from error
 
 
@@ -165,7 +168,7 @@ def read_concept(path: Path, concept_id: int) -> NDArray[np.float32]:
             if entries.size:
                 tokens = np.searchsorted(indptr, entries, side="right") - 1
                 flat[tokens] = file.get_tensor("values")[entries]
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise damaged(path) from error
     return flat.reshape(-1, N_TOKENS)
 
