@@ -357,21 +357,28 @@ def _note() -> QLabel:
 
 
 def _refill(combo: QComboBox, entries: list[tuple[str, Any]], last: bool = False) -> None:
-    """Replace a combo's entries and keep the choice by identity; signal only a real change.
+    """Replace a combo's entries and keep the choice; signal only a real change.
 
     With ``last`` a new last entry is chosen: what was opened last is what one wants to look at.
     """
     before = [combo.itemData(index) for index in range(combo.count())]
     chosen = combo.currentData()
-    grown = last and bool(entries) and not any(entries[-1][1] is each for each in before)
+    grown = last and bool(entries) and not any(_same(entries[-1][1], each) for each in before)
     combo.blockSignals(True)
     combo.clear()
     for text, data in entries:
         combo.addItem(text, data)
-    position = next((i for i, (_, data) in enumerate(entries) if data is chosen), 0)
+    position = next((i for i, (_, data) in enumerate(entries) if _same(data, chosen)), 0)
     if grown or (chosen is None and last):
         position = len(entries) - 1
     combo.setCurrentIndex(position)
     combo.blockSignals(False)
-    if combo.currentData() is not chosen:
+    if not _same(combo.currentData(), chosen):
         combo.currentIndexChanged.emit(combo.currentIndex())
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two entries are the same: layers by identity, words (which Qt copies) by text."""
+    if one is None or other is None:
+        return False
+    return one is other or (isinstance(one, str) and one == other)

@@ -171,7 +171,5 @@ class CropView(QWidget):
             if self._chosen is not None:
                 row, column = row + step[0], column + step[1]
             self.patch_clicked.emit((min(max(row, 0), GRID - 1), min(max(column, 0), GRID - 1)))
-        elif event.key() == Qt.Key.Key_Escape and self._chosen is not None:
-            self.patch_clicked.emit(None)
         else:
             super().keyPressEvent(event)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QFrame, QPushButton, QShortcut, QVBoxLayout, QWidget
 
 from napari_cytosae.concepts import CellsFound, Progress, Run
@@ -96,6 +96,7 @@ class CytoSAEDock(QWidget):
         keys = {
             "N": lambda: self.panel.step(1),
             "P": lambda: self.panel.step(-1),
+            "Esc": self._on_escape,
             **{str(slot + 1): lambda slot=slot: self.layers.toggle_map(slot) for slot in range(6)},
         }
         for key, act in keys.items():
@@ -104,6 +105,30 @@ class CytoSAEDock(QWidget):
             shortcut.activated.connect(act)
         self._viewer.bind_key("N", lambda _: self.panel.step(1), overwrite=True)
         self._viewer.bind_key("P", lambda _: self.panel.step(-1), overwrite=True)
+
+    def _on_escape(self) -> None:
+        """Cancel what works; otherwise widen a chosen patch to its cell."""
+        if self.jobs.busy:
+            self.cancel()
+        else:
+            self.session.select_patch(None)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() != Qt.Key.Key_Space:
+            super().keyPressEvent(event)
+        elif not event.isAutoRepeat():
+            self._show_bare(True)
+
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:
+        if event.key() != Qt.Key.Key_Space:
+            super().keyReleaseEvent(event)
+        elif not event.isAutoRepeat():
+            self._show_bare(False)
+
+    def _show_bare(self, bare: bool) -> None:
+        """Show the cells without maps and outlines while ``bare`` holds."""
+        self.layers.hide_all(bare)
+        self.panel.show_bare(bare)
 
     # -- jobs ------------------------------------------------------------------------------
 
