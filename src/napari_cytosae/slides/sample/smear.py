@@ -25,7 +25,7 @@ _RED_CELLS = 1 / 104
 _PLATELETS = 1 / 1050
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampleSmear:
     """A drawn smear and the truth about it.
 
@@ -95,7 +95,8 @@ def sample_smear(
 
     Red cells with a paler middle, some of them targets, ovalocytes or teardrops; all five kinds of
     white cell, whole and apart from each other; platelets; uneven light, a tint, blur and noise.
-    The same arguments give the same picture.
+    The same arguments give the same picture; on another processor or version of numpy, single
+    pixels may differ by a grey level.
 
     Parameters
     ----------

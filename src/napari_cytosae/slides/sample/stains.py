@@ -16,20 +16,20 @@ def _density(red: float, green: float, blue: float) -> Density:
 
 # Azure B bound to DNA is purple; free azure in RNA-rich cytoplasm is blue; eosin is orange-pink.
 # The values were chosen by eye between two laboratories' slides, one pale and one strong.
-CHROMATIN = _density(0.80, 1.36, 0.36)
+CHROMATIN = _density(0.78, 1.32, 0.25)
 HAEMOGLOBIN = _density(0.16, 0.42, 0.39)
 
-NEUTROPHIL_CYTOPLASM = _density(0.09, 0.20, 0.08)
-NEUTROPHIL_GRANULE = _density(0.13, 0.26, 0.07)
-EOSINOPHIL_CYTOPLASM = _density(0.10, 0.20, 0.15)
-EOSINOPHIL_GRANULE = _density(0.09, 0.60, 0.62)
-BASOPHIL_CYTOPLASM = _density(0.16, 0.26, 0.08)
-BASOPHIL_GRANULE = _density(1.05, 1.30, 0.52)
-LYMPHOCYTE_CYTOPLASM = _density(0.30, 0.22, 0.07)
-MONOCYTE_CYTOPLASM = _density(0.29, 0.29, 0.15)
-AZUROPHILIC_GRANULE = _density(0.12, 0.30, 0.08)
-PLATELET_CYTOPLASM = _density(0.17, 0.24, 0.06)
-PLATELET_GRANULE = _density(0.40, 0.62, 0.14)
+NEUTROPHIL_CYTOPLASM = _density(0.10, 0.21, 0.03)
+NEUTROPHIL_GRANULE = _density(0.13, 0.27, 0.04)
+EOSINOPHIL_CYTOPLASM = _density(0.09, 0.19, 0.08)
+EOSINOPHIL_GRANULE = _density(0.07, 0.59, 0.54)
+BASOPHIL_CYTOPLASM = _density(0.16, 0.26, 0.05)
+BASOPHIL_GRANULE = _density(1.05, 1.30, 0.42)
+LYMPHOCYTE_CYTOPLASM = _density(0.30, 0.23, 0.03)
+MONOCYTE_CYTOPLASM = _density(0.28, 0.28, 0.10)
+AZUROPHILIC_GRANULE = _density(0.12, 0.30, 0.05)
+PLATELET_CYTOPLASM = _density(0.17, 0.24, 0.04)
+PLATELET_GRANULE = _density(0.40, 0.62, 0.11)
 
 
 def stain(share: NDArray[np.float32], with_density: Density) -> Density:
