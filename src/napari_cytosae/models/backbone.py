@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
+from math import isfinite
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
-from timm.layers import PatchEmbed, SwiGLUPacked
+from timm.layers import PatchEmbed, SwiGLUPacked  # type: ignore[attr-defined]
 from timm.models.vision_transformer import Block
 from torch import nn
 
@@ -18,7 +19,6 @@ from napari_cytosae.models.device import Precision
 from napari_cytosae.models.layouts import (
     PATCH,
     BackboneShape,
-    block_shapes,
     plain_dinov2,
     read_shape,
 )
@@ -62,6 +62,8 @@ class Backbone(nn.Module):
         self.patch_embed = PatchEmbed(img_size=IMAGE_SIZE, patch_size=PATCH, embed_dim=d)
         # timm counts a gated MLP's width before the gate. The half keeps int(d * ratio) exact.
         hidden = 2 * shape.d_mlp if shape.gated else shape.d_mlp
+        gate: dict[str, Any] = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.Sequential(
             *(
                 Block(
@@ -70,8 +72,8 @@ class Backbone(nn.Module):
                     mlp_ratio=(hidden + 0.5) / d,
                     qkv_bias=True,
                     init_values=1.0,
-                    norm_layer=partial(nn.LayerNorm, eps=1e-6),
-                    **({"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU} if shape.gated else {}),
+                    norm_layer=norm,
+                    **(gate if shape.gated else {}),
                 )
                 for _ in range(block + 1)
             )
@@ -117,8 +119,8 @@ class Backbone(nn.Module):
             enabled=self.precision == "bfloat16",
             cache_enabled=False,
         ):
-            x = self.blocks(x)
-        return x
+            tokens: torch.Tensor = self.blocks(x)
+        return tokens
 
     def configured(self, device: torch.device, precision: Precision) -> "Backbone":
         """Give this backbone on `device` and in `precision`; weights are shared where they can be.
@@ -132,16 +134,22 @@ class Backbone(nn.Module):
             return self
         if self.precision == "bfloat16" and precision == "float32":
             raise ValueError("these weights were rounded to bfloat16; start from the float32 ones")
-        # The copy shares every tensor until it is moved or rounded.
-        clone = deepcopy(self, {id(p): p for p in self.parameters()})
+        products = {
+            id(parameter)
+            for module in self.blocks.modules()
+            if isinstance(module, nn.Linear)
+            for parameter in module.parameters(recurse=False)
+        }
+        # New parameters, over the same numbers where nothing changes: moving a shared parameter
+        # would move the original, too.
+        shared: dict[int, Any] = {}
+        for parameter in self.parameters():
+            rounded = precision == "bfloat16" and id(parameter) in products
+            dtype = torch.bfloat16 if rounded else parameter.dtype
+            shared[id(parameter)] = nn.Parameter(parameter.detach().to(device, dtype), False)
+        clone = deepcopy(self, shared)
         clone.precision = precision
-        if precision == "bfloat16":
-            for module in clone.blocks.modules():
-                if isinstance(module, nn.Linear):
-                    for name, value in list(module.named_parameters(recurse=False)):
-                        rounded = nn.Parameter(value.to(device, torch.bfloat16), False)
-                        setattr(module, name, rounded)
-        return clone.to(device)
+        return clone
 
     def dinov2_state(self) -> dict[str, torch.Tensor]:
         """Give the weights of the built blocks under DINOv2's names, on the processor."""
@@ -216,7 +224,8 @@ def load_finite(tensor: LazyTensor, name: str, path: Path) -> torch.Tensor:
         values = tensor.load()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: tensor {name!r}: {error}") from None
-    if not torch.isfinite(values).all():
+    # One pass and no second array: a NaN or an infinity anywhere makes the sum one.
+    if not isfinite(float(values.sum())):
         raise CheckpointError(f"{path} is damaged: {name!r} holds values that are not numbers.")
     return values
 

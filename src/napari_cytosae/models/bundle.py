@@ -42,6 +42,7 @@ class Bundle:
     preprocessing: Preprocessing = field(default_factory=Preprocessing, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     digest: str = ""
+    _origin: "Bundle | None" = field(default=None, repr=False)  # its float32 weights, once rounded
 
     def __post_init__(self) -> None:
         if self.backbone.d_model != self.sae.d_model:
@@ -90,10 +91,14 @@ class Bundle:
         how = resolve_precision(precision, where)
         if (where, how) == (self.device, self.precision):
             return self
+        origin = self._origin or self
+        if (where, how) == (origin.device, origin.precision):
+            return origin
         return replace(
-            self,
-            backbone=self.backbone.configured(where, how),
-            sae=self.sae.configured(where),
+            origin,
+            backbone=origin.backbone.configured(where, how),
+            sae=origin.sae.configured(where, how),
+            _origin=origin,
         )
 
     def preprocess(self, crops: Sequence[NDArray[np.uint8]]) -> torch.Tensor:

@@ -1,53 +1,217 @@
-"""Encode tokens to sparse activations without holding tokens × concepts."""
+"""Encode tokens to sparse activations without ever holding tokens × concepts.
 
-from collections.abc import Iterator
+Of 49,152 concepts, a token activates about 50. A dense encoder computes all of them in float32
+and throws 99.9 % away. Where the hardware multiplies bfloat16, the work is split in two:
+
+1. **Screen**: one bfloat16 product over all concepts, raised by a margin that covers its rounding,
+   says which few may be active. Nobody reads its values, only their signs.
+2. **Score**: those few are computed again in float32.
+
+The values are therefore float32 ones in either case. Elsewhere, the dense float32 product is made
+chunk by chunk.
+
+Measured for 768 → 49,152 with 50 active concepts per token, per 1,028 tokens, on one core with
+AVX512-BF16: float32 product 1.5 s, bfloat16 product 0.52 s (with ``out=``; 0.55 s into fresh
+memory, which is page faults), finding the positive signs 18 ms, scoring 40 ms. The chunk's shape
+hardly matters: 128 to 2,056 tokens by 1,024 to 49,152 concepts all lie within 10 %; below 128
+tokens, reading the weights again for every chunk starts to cost.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from napari_cytosae.models.sparse import SparseActivations
 
-# Tokens per dense chunk: 256 × 49,152 float32 is 50 MB.
-CHUNK_TOKENS = 256
+# Entries of one dense chunk: 256 tokens × 49,152 concepts, 25 MB in bfloat16 or 50 in float32.
+CHUNK_ENTRIES: Final = 256 * 49_152
+
+# Rounding x and w to bfloat16 changes x · w by no more than (2 · 2⁻⁸ + 2⁻¹⁶) ‖x‖ ‖w‖; summing in
+# float32 and rounding the margin itself add a little.
+RIGOROUS_MARGIN: Final = 0.008
+# Rounding errors mostly cancel: for 768 numbers their deviation is 2⁻⁸ · 0.6 / √768, a twelfth of
+# this. What it can miss is an activation smaller than its own rounding error would be.
+LIKELY_MARGIN: Final = 0.001
+# Above this share of candidates, scoring them one by one costs more than a dense float32 product.
+_MANY_CANDIDATES: Final = 0.02
+# Extra columns of the screen's product: margin, threshold, and two for the bias. 16 keep the
+# product's inner length a multiple of a cache line, and are free.
+_EXTRA: Final = 16
+
+Part = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]  # counts, ids, values
+
+with warnings.catch_warnings():
+    # PyTorch says once per process that its CSR layout is new; say it now, to nobody.
+    warnings.simplefilter("ignore", UserWarning)
+    torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.empty(0, dtype=torch.int64), [], (1, 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoder:
+    """The encoder's weights as the sparse encoder wants them.
+
+    Parameters
+    ----------
+    weight
+        (d_sae, d_model) float32, contiguous: W_enc, concept by concept.
+    b_enc, b_dec
+        (d_sae,) and (d_model,) float32.
+    screen
+        (d_sae, d_model + 16) bfloat16 from `build_screen`, or None for dense products.
+    margin
+        How far below zero the screen's answer may lie, relative to ‖x − b_dec‖ ‖w‖.
+    """
+
+    weight: torch.Tensor
+    b_enc: torch.Tensor
+    b_dec: torch.Tensor
+    screen: torch.Tensor | None
+    margin: float = RIGOROUS_MARGIN
+
+
+def build_screen(weight: torch.Tensor, b_enc: torch.Tensor) -> torch.Tensor:
+    """Round an encoder to bfloat16, with columns for its bias and for the norm of its rows.
+
+    With a token extended to ``[x, margin ‖x‖, −threshold, 1, 1]``, the product with a row is at
+    least ``x · w + b_enc − threshold``: a concept above the threshold comes out positive.
+    """
+    d_sae, d_model = weight.shape
+    screen = torch.zeros(d_sae, d_model + _EXTRA, dtype=torch.bfloat16, device=weight.device)
+    screen[:, :d_model] = weight
+    screen[:, d_model] = weight.norm(dim=1)
+    screen[:, d_model + 1] = 1.0
+    high = b_enc.to(torch.bfloat16)
+    screen[:, d_model + 2] = high
+    # What the first rounding left out, raised by more than the second can lose.
+    screen[:, d_model + 3] = b_enc - high.float() + b_enc.abs() * 2.0**-15
+    return screen
 
 
 @torch.no_grad()
 def encode_sparse(
     tokens: torch.Tensor,
-    w_enc: torch.Tensor,
-    b_enc: torch.Tensor,
-    b_dec: torch.Tensor,
+    encoder: Encoder,
     threshold: float = 0.0,
-    chunk_tokens: int = CHUNK_TOKENS,
+    chunk_tokens: int | None = None,
 ) -> SparseActivations:
-    """Give the activations above `threshold`; see `SparseAutoencoder.encode_sparse`."""
-    if tokens.ndim != 2 or tokens.shape[1] != w_enc.shape[0]:
-        raise ValueError(f"tokens must be (N, {w_enc.shape[0]}), not {tuple(tokens.shape)}")
+    """Give the activations above a threshold.
+
+    Parameters
+    ----------
+    tokens
+        (N, d_model), on the encoder's device.
+    encoder
+        Weights, with or without a screen.
+    threshold
+        Only activations greater than this are kept; not negative.
+    chunk_tokens
+        Tokens per dense product; by default as many as make 12.6 million entries.
+    """
+    d_sae, d_model = encoder.weight.shape
+    if tokens.ndim != 2 or tokens.shape[1] != d_model:
+        raise ValueError(f"tokens must be (N, {d_model}), not {tuple(tokens.shape)}")
     if not threshold >= 0.0:
         raise ValueError(f"threshold must not be negative: {threshold}")
-    parts = list(_chunks(tokens, w_enc.t(), b_enc, b_dec, threshold, chunk_tokens))
-    counts = np.concatenate([counts for counts, _, _ in parts] or [np.zeros(0, np.int64)])
+    step = chunk_tokens or max(CHUNK_ENTRIES // d_sae, 32)
+    chunks = _Chunks(encoder, float(threshold), min(step, len(tokens)))
+    parts = [
+        chunks.encode(tokens[start : start + step].to(torch.float32) - encoder.b_dec)
+        for start in range(0, len(tokens), step)
+    ]
+    counts = [np.zeros(1, np.int64), *(part[0] for part in parts)]
     return SparseActivations(
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        np.concatenate([indices for _, indices, _ in parts] or [np.zeros(0, np.int32)]),
-        np.concatenate([values for _, _, values in parts] or [np.zeros(0, np.float32)]),
-        (len(tokens), w_enc.shape[1]),
+        np.cumsum(np.concatenate(counts), dtype=np.int64),
+        np.concatenate([np.zeros(0, np.int32), *(part[1] for part in parts)]),
+        np.concatenate([np.zeros(0, np.float32), *(part[2] for part in parts)]),
+        (len(tokens), d_sae),
     )
 
 
-def _chunks(
-    tokens: torch.Tensor,
-    weight: torch.Tensor,
-    b_enc: torch.Tensor,
-    b_dec: torch.Tensor,
-    threshold: float,
-    chunk_tokens: int,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    for start in range(0, len(tokens), chunk_tokens):
-        centred = tokens[start : start + chunk_tokens].to(torch.float32) - b_dec
-        pre = F.linear(centred, weight, b_enc)
-        found = torch.nonzero(pre > threshold)
-        values = pre[found[:, 0], found[:, 1]].cpu().numpy()
-        rows, columns = found.t().cpu().numpy()
-        yield np.bincount(rows, minlength=len(centred)), columns.astype(np.int32), values
+class _Chunks:
+    """Encode chunk after chunk into the same memory."""
+
+    def __init__(self, encoder: Encoder, threshold: float, size: int) -> None:
+        self.encoder = encoder
+        self.threshold = threshold
+        self.size = size
+        self.dense = encoder.screen is None
+        self._buffer: torch.Tensor | None = None
+        self._mask = np.empty(0, np.bool_)
+
+    def encode(self, centred: torch.Tensor) -> Part:
+        """Encode (n, d_model) tokens, already without b_dec."""
+        if not self.dense:
+            rows, columns = self._screen(centred)
+            if len(rows) <= _MANY_CANDIDATES * len(centred) * len(self.encoder.weight):
+                return self._keep(len(centred), rows, columns, self._score(centred, rows, columns))
+            self.dense = True
+        pre = self._product(centred, self.encoder.weight).add_(self.encoder.b_enc)
+        rows, columns = self._above(pre, self.threshold)
+        return self._keep(len(centred), rows, columns, pre[rows, columns])
+
+    def _screen(self, centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.encoder.screen is not None
+        n, d_model = centred.shape
+        extended = torch.zeros(n, d_model + _EXTRA, dtype=torch.bfloat16, device=centred.device)
+        extended[:, :d_model] = centred
+        extended[:, d_model] = centred.norm(dim=1) * self.encoder.margin
+        extended[:, d_model + 1] = -self.threshold * (1.0 - 2.0**-7)
+        extended[:, d_model + 2 : d_model + 4] = 1.0
+        return self._above(self._product(extended, self.encoder.screen), 0.0)
+
+    def _product(self, tokens: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        buffer = self._buffer
+        if buffer is None or buffer.dtype != tokens.dtype:
+            buffer = self._buffer = tokens.new_empty(self.size, len(weight))
+        return torch.mm(tokens, weight.t(), out=buffer[: len(tokens)])
+
+    def _above(self, pre: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
+        if pre.device.type != "cpu":
+            rows, columns = torch.nonzero(pre > threshold, as_tuple=True)
+            return rows, columns
+        # numpy does this several times faster than torch.nonzero: 4.6 ms for 256 × 49,152 against
+        # 20. bfloat16, which it does not know, compares with 0 as a 16-bit integer.
+        values = pre.view(torch.int16).numpy() if pre.dtype == torch.bfloat16 else pre.numpy()
+        if self._mask.size < values.size:
+            self._mask = np.empty(values.size, np.bool_)
+        mask = self._mask[: values.size]
+        np.greater(values.reshape(-1), threshold, out=mask)
+        found = np.divmod(np.flatnonzero(mask), pre.shape[1])
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+
+    def _score(
+        self, centred: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute single activations in float32."""
+        weight, b_enc = self.encoder.weight, self.encoder.b_enc
+        if centred.device.type == "cpu":
+            indptr = torch.zeros(len(centred) + 1, dtype=torch.int64)
+            torch.cumsum(torch.bincount(rows, minlength=len(centred)), 0, out=indptr[1:])
+            pattern = torch.sparse_csr_tensor(
+                indptr, columns, torch.zeros(len(rows)), (len(centred), len(weight))
+            )
+            # Three times as fast as gathering both factors, and in no memory.
+            scored = torch.sparse.sampled_addmm(pattern, centred, weight.t(), beta=0.0)
+            products: torch.Tensor = scored.values()
+            return products + b_enc[columns]
+        step = 2**16
+        products = torch.cat(
+            [
+                (centred[rows[i : i + step]] * weight[columns[i : i + step]]).sum(1)
+                for i in range(0, len(rows), step)
+            ]
+            or [centred.new_zeros(0)]
+        )
+        return products + b_enc[columns]
+
+    def _keep(
+        self, n: int, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor
+    ) -> Part:
+        kept = values > self.threshold
+        rows, columns, values = rows[kept], columns[kept], values[kept]
+        counts = torch.bincount(rows, minlength=n).cpu().numpy()
+        return counts, columns.to(torch.int32).cpu().numpy(), values.cpu().numpy()

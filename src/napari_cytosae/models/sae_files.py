@@ -42,9 +42,10 @@ def load_sae(path: str | Path, block: int | None = None) -> SparseAutoencoder:
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     if path.is_dir() or path.name in (*OURS, *SAELENS):
-        for (config, weights), read in ((OURS, _read_ours), (SAELENS, _read_saelens)):
-            if (folder / config).is_file() and (path.is_dir() or path.name in (config, weights)):
-                found = read(_read_json(folder / config), folder / config)
+        for (config_name, weights), read in ((OURS, _read_ours), (SAELENS, _read_saelens)):
+            chosen = path.is_dir() or path.name in (config_name, weights)
+            if chosen and (folder / config_name).is_file():
+                found = read(_read_json(folder / config_name), folder / config_name)
                 tensors = take_tensors(read_checkpoint(folder / weights), folder / weights)
                 return _build(tensors, folder / weights, found, block)
         raise CheckpointError(
