@@ -17,12 +17,12 @@ def _density(red: float, green: float, blue: float) -> Density:
 # Azure B bound to DNA is purple; free azure in RNA-rich cytoplasm is blue; eosin is orange-pink.
 # The values were chosen by eye between two laboratories' slides, one pale and one strong.
 CHROMATIN = _density(0.78, 1.32, 0.25)
-HAEMOGLOBIN = _density(0.16, 0.42, 0.39)
+HAEMOGLOBIN = _density(0.14, 0.37, 0.33)
 
 NEUTROPHIL_CYTOPLASM = _density(0.10, 0.21, 0.03)
 NEUTROPHIL_GRANULE = _density(0.13, 0.27, 0.04)
 EOSINOPHIL_CYTOPLASM = _density(0.09, 0.19, 0.08)
-EOSINOPHIL_GRANULE = _density(0.07, 0.59, 0.54)
+EOSINOPHIL_GRANULE = _density(0.07, 0.55, 0.49)
 BASOPHIL_CYTOPLASM = _density(0.16, 0.26, 0.05)
 BASOPHIL_GRANULE = _density(1.05, 1.30, 0.42)
 LYMPHOCYTE_CYTOPLASM = _density(0.30, 0.23, 0.03)
