@@ -246,7 +246,7 @@ class _Analysis:
             manifest = self._find_cells()
         else:
             manifest = existing
-        table = self.folder.read_table()
+        table = self.folder.read_table(manifest)
         yield CellsFound(self.folder.path, self.folder.read_labels(), table)
 
         damaged = self.folder.remove_damaged_shards(manifest, table["label"].to_numpy())

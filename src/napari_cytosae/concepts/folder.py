@@ -127,13 +127,18 @@ class RunFolder:
         if cells.nuclei is not None:
             self._write_labels("nuclei.tif", cells.nuclei)
 
-    def read_table(self) -> pd.DataFrame:
+    def read_table(self, manifest: RunManifest) -> pd.DataFrame:
         """Read the table of cells, `BOX_COLUMNS` included, exactly as it was written."""
         path = self.path / "cells.csv"
         try:
             table = pd.read_csv(path, float_precision="round_trip", dtype={"label": np.int64})
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}). Analyse the image again.") from error
+        if len(table) != manifest.n_cells or not {"label", *BOX_COLUMNS} <= set(table.columns):
+            raise RunError(
+                f"{path} is not the table of {manifest.n_cells} cells that this run began with. "
+                "Analyse the image again."
+            )
         if table.empty:  # no value tells a column's type
             return table.astype({name: float for name in table if name not in ("label", "source")})
         # Text stays text where some cells have none.

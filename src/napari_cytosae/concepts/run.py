@@ -93,7 +93,7 @@ class Run:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per cell: label, centroid, box, areas, and its crop's box."""
-        return self._folder.read_table()
+        return self._folder.read_table(self.manifest)
 
     @cached_property
     def boxes(self) -> NDArray[np.float64]:
