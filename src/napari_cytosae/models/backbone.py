@@ -16,12 +16,8 @@ from torch import nn
 from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models.checkpoints import LazyTensor, read_checkpoint
 from napari_cytosae.models.device import Precision
-from napari_cytosae.models.layouts import (
-    PATCH,
-    BackboneShape,
-    plain_dinov2,
-    read_shape,
-)
+from napari_cytosae.models.layouts import PATCH, BackboneShape, plain_dinov2, read_shape
+from napari_cytosae.models.mixed_precision import mixed_block
 
 IMAGE_SIZE: Final = 224
 GRID: Final = IMAGE_SIZE // PATCH
@@ -111,15 +107,7 @@ class Backbone(nn.Module):
             raise ValueError(f"pixels must be (B, 3, 224, 224), not {tuple(pixels.shape)}")
         x = self.patch_embed(pixels)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
-        # Matrix products run in bfloat16; the residual stream, norms and layer scales stay in
-        # float32, so that rounding does not pile up from block to block.
-        with torch.autocast(
-            x.device.type,
-            dtype=torch.bfloat16,
-            enabled=self.precision == "bfloat16",
-            cache_enabled=False,
-        ):
-            tokens: torch.Tensor = self.blocks(x)
+        tokens: torch.Tensor = self.blocks(x)
         return tokens
 
     def configured(self, device: torch.device, precision: Precision) -> "Backbone":
@@ -128,35 +116,36 @@ class Backbone(nn.Module):
         Raises
         ------
         ValueError
-            float32 is asked of a backbone whose weights were already rounded to bfloat16.
+            These weights were rounded already; start from the float32 backbone.
         """
         if (device, precision) == (self.device, self.precision):
             return self
-        if self.precision == "bfloat16" and precision == "float32":
-            raise ValueError("these weights were rounded to bfloat16; start from the float32 ones")
-        products = {
-            id(parameter)
-            for module in self.blocks.modules()
-            if isinstance(module, nn.Linear)
-            for parameter in module.parameters(recurse=False)
+        self._refuse_rounded()
+        # New parameters over the same numbers: moving a shared parameter would move the original.
+        mixed = precision == "bfloat16"
+        shared: dict[int, Any] = {
+            id(parameter): nn.Parameter(parameter.detach().to(device), False)
+            for name, parameter in self.named_parameters()
+            if not (mixed and name.startswith("blocks."))
         }
-        # New parameters, over the same numbers where nothing changes: moving a shared parameter
-        # would move the original, too.
-        shared: dict[int, Any] = {}
-        for parameter in self.parameters():
-            rounded = precision == "bfloat16" and id(parameter) in products
-            dtype = torch.bfloat16 if rounded else parameter.dtype
-            shared[id(parameter)] = nn.Parameter(parameter.detach().to(device, dtype), False)
+        if mixed:
+            blocks = nn.Sequential(*(mixed_block(block, device) for block in self.blocks))
+            shared[id(self.blocks)] = blocks
         clone = deepcopy(self, shared)
         clone.precision = precision
-        return clone
+        return clone.eval()
 
     def dinov2_state(self) -> dict[str, torch.Tensor]:
-        """Give the weights of the built blocks under DINOv2's names, on the processor."""
+        """Give the float32 weights of the built blocks under DINOv2's names, on the processor."""
+        self._refuse_rounded()
         return {
             _from_timm(key, self.shape.gated): value.detach().cpu()
             for key, value in self.state_dict().items()
         }
+
+    def _refuse_rounded(self) -> None:
+        if self.precision != "float32":
+            raise ValueError("these weights were rounded to bfloat16; start from the float32 ones")
 
 
 def load_backbone(path: str | Path, block: int) -> Backbone:
