@@ -46,7 +46,12 @@ def plain_table(*headings: str, right: tuple[str, ...] = ()) -> Table:
     right
         The headings of columns that hold numbers.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        table.add_column(
+            heading,
+            justify="right" if heading in right else "left",
+            overflow="fold",
+            no_wrap=heading != headings[-1],  # on a narrow terminal the last one gives way
+        )
     return table

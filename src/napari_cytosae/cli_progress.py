@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from napari_cytosae.cli_console import note, progress
 
@@ -69,7 +69,7 @@ class Display:
                 console=progress(),
                 transient=True,
             )
-            self._task = self._live.add_task("", stage="", count="", total=None)
+            self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -107,18 +107,21 @@ class Display:
                 self.say(f"{found}, {before} encoded before" if done else found)
             return
         counted = stage == "encode" and total > 0
-        if stage == "encode" and self._said != stage:
-            # Cells that were encoded before say nothing about how fast the others go.
-            self._said = stage
-            self._live.reset(self._task, completed=done)
-        self._live.update(
-            self._task,
-            description=self._name,
+        count = f"{done:,} of {total:,} cells" if counted else ""
+        if stage == self._said and self._task is not None:
+            self._live.update(self._task, completed=done, count=count)
+            return
+        self._said = stage
+        # A new task for each stage: cells that were encoded before, or another stage's pace, say
+        # nothing about how long this one takes.
+        if self._task is not None:
+            self._live.remove_task(self._task)
+        self._task = self._live.add_task(
+            self._name,
             stage=_STAGES[stage],
-            count=f"{done:,} of {total:,} cells" if counted else "",
-            # None makes the bar pulse: nobody knows how long.
-            total=total if counted else None,
-            completed=done if counted else 0,
+            count=count,
+            total=total if counted else None,  # None makes the bar pulse
+            completed=done,
         )
 
     def say(self, words: str) -> None:

@@ -138,8 +138,8 @@ def print_cells(run: "Run", comparison: Comparison | None) -> None:
         console.print(f"and {len(labels) - _MOST_LISTED:,} more cells")
     if comparison is not None:
         console.print(
-            f"Found {comparison.n_found} of {comparison.n_drawn} drawn white cells, "
-            f"and {comparison.n_false} that are none."
+            f"Found {comparison.n_found} of the {comparison.n_drawn} white cells that were drawn, "
+            f"and {comparison.n_false} others."
         )
 
 
