@@ -19,6 +19,8 @@ BLUR_UM = 0.2
 # Usual diameter of a nucleus with the area of all its segments; the ruler where an image shows
 # no red cells.
 NUCLEUS_UM = 9.0
+# Colours are estimated on an image of at most so many pixels a side.
+STAIN_PX = 400
 # Larger images are measured in windows, so that red cells stay large enough to be seen.
 WINDOW_PX = 1024
 MOST_WINDOWS = 9
@@ -62,7 +64,7 @@ def detect_cells(
         raise CellsError(
             f"The pixel size is {microns_per_pixel} µm; give a positive number, or none at all."
         )
-    reference = estimate_stain(_reduced(rgb, max(1.0, max(rgb.shape[:2]) / WINDOW_PX)))
+    reference = estimate_stain(_reduced(rgb, max(1.0, max(rgb.shape[:2]) / STAIN_PX)))
     _check_colour(rgb, reference)
     estimated = None if microns_per_pixel else estimate_microns_per_pixel(rgb, reference)
     return detect_with(rgb, reference, microns_per_pixel, estimated, rules)
@@ -205,11 +207,12 @@ def _enlarged(labels: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.i
 
 def _check_colour(rgb: NDArray[np.uint8], reference: StainReference) -> None:
     """Refuse images in which stains cannot be told apart."""
-    step = max(1, max(rgb.shape[:2]) // 512)
-    sample = rgb[::step, ::step].astype(np.int16)
+    step = max(1, max(rgb.shape[:2]) // 256)
+    red, green, blue = np.moveaxis(rgb[::step, ::step].astype(np.int16), -1, 0)
     instead = "Give the cells themselves instead: a label image, points or boxes."
-    spread = np.percentile(sample[..., 1], 99) - np.percentile(sample[..., 1], 1)
-    if spread > 20 and np.percentile(np.ptp(sample, axis=-1), 99) <= 2:
+    low, high = np.percentile(green, (1, 99))
+    colour = np.maximum(np.abs(red - green), np.abs(blue - green))
+    if high - low > 20 and np.percentile(colour, 99) <= 2:
         raise CellsError(
             "The image is grey, and cells are found by the colour of their stain. " + instead
         )

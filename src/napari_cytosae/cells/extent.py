@@ -6,9 +6,11 @@ from scipy import ndimage as ndi
 from skimage.morphology import convex_hull_image, disk
 
 # Cytoplasm reaches at most this far from the nucleus (eosinophils, eccentric plasma cells).
-REACH_UM = 5.0
+REACH_UM = 6.5
 # Thinner structures are rims of red cells and stain threads.
-THREAD_UM = 0.9
+THREAD_UM = 1.4
+# Outlines are smoothed at this scale: membranes are, colour noise is not.
+SMOOTH_UM = 0.5
 
 
 def cell_matter(relative: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -22,13 +24,15 @@ def cell_matter(relative: NDArray[np.float32]) -> NDArray[np.bool_]:
     Returns
     -------
     (H, W) bool
-        Azure (nuclei, granules) beyond what red cells reach, or pale matter that absorbs far less
-        blue than haemoglobin does.
+        Azure (nuclei, granules) beyond what red cells reach, pale matter that absorbs far less
+        blue than haemoglobin does, or eosin denser and purer than a red cell's (the granules of
+        eosinophils).
     """
     red, green, blue = relative[..., 0], relative[..., 1], relative[..., 2]
     azure = red + green - blue
-    matter = (azure > 1.5) | ((green > 0.3) & (blue < 0.35 * green))
-    return np.asarray(matter)
+    cytoplasm = (green > 0.3) & (blue < 0.35 * green)
+    eosin = (green > 1.3) & (red < 0.27 * green)
+    return np.asarray((azure > 1.5) | cytoplasm | eosin)
 
 
 def grow_cells(
@@ -71,7 +75,7 @@ def grow_cells(
         parts, _ = ndi.label(mine)
         touched = np.unique(parts[nucleus])
         mine = np.isin(parts, touched[touched > 0])
-        mine = ndi.binary_fill_holes(mine)
+        mine = ndi.binary_fill_holes(_smooth(mine, SMOOTH_UM / microns_per_pixel)) | nucleus
         free = (cells[around] == 0) | nucleus
         cells[around][mine & free] = index
     return cells
@@ -89,6 +93,11 @@ def _closed(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
     return np.asarray(closed[radius_px:-radius_px, radius_px:-radius_px] | mask)
 
 
+def _smooth(mask: NDArray[np.bool_], sigma_px: float) -> NDArray[np.bool_]:
+    blurred = ndi.gaussian_filter(mask.astype(np.float32), sigma_px, mode="nearest")
+    return np.asarray(blurred > 0.5)
+
+
 def _opened(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
     padded = np.pad(mask, radius_px, mode="edge")
     opened = ndi.binary_opening(padded, disk(radius_px))
@@ -97,7 +106,7 @@ def _opened(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
 
 # Parts of one cell: together as round as a cell, and no larger than the largest leucocytes.
 ROUND_ASPECT = 1.45
-ROUND_SOLIDITY = 0.85
+ROUND_SOLIDITY = 0.78
 WIDEST_CELL_UM = 24.0
 
 
@@ -152,11 +161,11 @@ def _touching(cells: NDArray[np.int32]) -> dict[tuple[int, int], int]:
 def _round(mask: NDArray[np.bool_], microns_per_pixel: float) -> bool:
     """Tell whether a shape could be one cell."""
     window = ndi.find_objects(mask.astype(np.int8))[0]
-    shape = mask[window]
-    points = np.argwhere(shape)
-    spread = np.linalg.eigvalsh(np.cov(points.T))
-    if spread[1] > ROUND_ASPECT**2 * spread[0]:
+    # Without threads and torn edges, which tell nothing of the number of cells.
+    shape = _opened(mask[window], max(1, round(THREAD_UM / microns_per_pixel)))
+    if not shape.any() or max(shape.shape) * microns_per_pixel > WIDEST_CELL_UM:
         return False
-    if max(shape.shape) * microns_per_pixel > WIDEST_CELL_UM:
+    short, long = np.linalg.eigvalsh(np.cov(np.argwhere(shape).T))
+    if long > ROUND_ASPECT**2 * short:
         return False
     return float(shape.sum() / convex_hull_image(shape).sum()) >= ROUND_SOLIDITY

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,11 +72,15 @@ def measure_cells(
     pandas.DataFrame
         The columns of `Cells.table`, sorted by label.
     """
-    ids = np.unique(labels)
+    highest = int(labels.max(initial=0))
+    # Counting is faster than sorting, but users' ids may be large and sparse.
+    dense_enough = highest < 1 << 20
+    ids = np.flatnonzero(np.bincount(labels.ravel())) if dense_enough else np.unique(labels)
     ids = ids[ids > 0]
-    # Users' ids may be large and sparse; work on 1 … n.
-    dense = np.searchsorted(ids, labels) + 1
-    dense[labels == 0] = 0
+    dense = labels
+    if ids.size != highest:
+        dense = np.searchsorted(ids, labels).astype(np.int32) + 1
+        dense[labels == 0] = 0
     windows = ndi.find_objects(dense, max_label=ids.size)
     nucleus_px = np.full(ids.size, np.nan)
     if nuclei is not None:
@@ -104,8 +109,10 @@ def measure_cells(
 
 def cell_table(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     """Build `Cells.table` from rows in the order of `COLUMNS`, with its types even when empty."""
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    for column in COLUMNS[:-1]:
-        real = column.startswith("centroid") or column == "nucleus_area_px"
-        table[column] = table[column].astype(np.float64 if real else np.int64)
-    return table.astype({"source": str})
+    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
+    data: dict[str, NDArray[Any]] = {}
+    for name, values in zip(COLUMNS, columns, strict=True):
+        real = name.startswith("centroid") or name == "nucleus_area_px"
+        kind = object if name == "source" else np.float64 if real else np.int64
+        data[name] = np.array(values, dtype=kind)
+    return pd.DataFrame(data).astype({"source": str})

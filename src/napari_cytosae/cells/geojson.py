@@ -112,8 +112,9 @@ def _outline(
         disc = cells_from_points(
             point, shape, microns_per_pixel=microns_per_pixel, name=where, rows=["its point"]
         )
-        y0, x0, y1, x1 = disc.table.loc[0, ["box_y0", "box_x0", "box_y1", "box_x1"]]
-        return Outline(int(y0), int(x0), disc.labels[y0:y1, x0:x1] > 0)
+        box = disc.table[["box_y0", "box_x0", "box_y1", "box_x1"]].to_numpy(np.int64)
+        y0, x0, y1, x1 = box[0].tolist()
+        return Outline(y0, x0, disc.labels[y0:y1, x0:x1] > 0)
     outline = polygon_outline(polygons, shape)
     if outline is None:
         corner = np.concatenate([ring for polygon in polygons for ring in polygon]).min(axis=0)

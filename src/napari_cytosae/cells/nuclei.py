@@ -87,7 +87,8 @@ def find_nuclei(
     areas = np.bincount(nuclei.ravel()) * microns_per_pixel**2
     keep = (areas >= rules.smallest_um2) & (areas <= rules.largest_um2)
     keep[0] = False
-    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[nuclei]
+    renumbered = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
+    return np.asarray(renumbered[nuclei])
 
 
 def _chromatin(
@@ -147,7 +148,7 @@ def _cut_at_necks(
         for piece in range(2, len(peaks) + 1):
             parts[window][pieces == piece] = following
             following += 1
-    return parts
+    return np.asarray(parts)
 
 
 def _join_segments(
@@ -179,7 +180,7 @@ def _join_segments(
     new_ids = np.zeros(int(parts.max()) + 1, np.int32)
     for k, o in owner.items():
         new_ids[k] = o
-    return new_ids[parts]
+    return np.asarray(new_ids[parts])
 
 
 def _segments(

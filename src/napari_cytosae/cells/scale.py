@@ -45,7 +45,7 @@ def red_cell_diameter(green: NDArray[np.float32], elsewhere: NDArray[np.bool_]) 
     edge = (slope > 0.06) & (slope >= 0.9 * ndi.maximum_filter(slope, 3)) & ~elsewhere
     y, x = np.nonzero(edge)
     uy, ux = gy[edge] / slope[edge], gx[edge] / slope[edge]
-    radii = np.geomspace(SMALLEST_RADIUS_PX, 0.35 * min(height, width), 32)
+    radii = np.geomspace(SMALLEST_RADIUS_PX, 0.35 * min(height, width), 28)
     circles = np.concatenate(
         [_circles(y + uy * r, x + ux * r, float(r), (height, width)) for r in radii]
     )
@@ -57,7 +57,7 @@ def red_cell_diameter(green: NDArray[np.float32], elsewhere: NDArray[np.bool_]) 
     if weight.size == 0:
         return None
     # The mode, not the mean: a clump now and then passes for one large circle.
-    spread = np.log(radii[1] / radii[0]) * 1.5
+    spread = np.log(radii[1] / radii[0]) * 1.3
     votes = np.exp(-0.5 * (np.log(radii[:, None] / radius) / spread) ** 2) @ weight
     best = radii[int(np.argmax(votes))]
     near = np.abs(np.log(radius / best)) < 2 * spread

@@ -190,7 +190,7 @@ def whole_image(shape: tuple[int, int], *, microns_per_pixel: float | None = Non
     return Cells(labels, None, measure_cells(labels, None, "whole"), microns_per_pixel)
 
 
-def check_ids(labels: Sequence[int], name: str, rows: Sequence[str]) -> NDArray[np.int64]:
+def check_ids(labels: Sequence[int], name: str, rows: Sequence[str]) -> list[int]:
     """Check ids that a user gave: whole, positive, each once."""
     seen: dict[int, str] = {}
     for label, row in zip(labels, rows, strict=True):
@@ -199,7 +199,7 @@ def check_ids(labels: Sequence[int], name: str, rows: Sequence[str]) -> NDArray[
         if int(label) in seen:
             raise CellsError(f"{name}: {seen[int(label)]} and {row} both have the id {label}.")
         seen[int(label)] = row
-    return np.array(list(seen), np.int64)
+    return list(seen)
 
 
 def _painted(
@@ -211,8 +211,8 @@ def _painted(
     name: str,
 ) -> Cells:
     rows = [f"cell {n}" for n in range(1, len(outlines) + 1)]
-    ids = np.arange(1, len(outlines) + 1) if labels is None else check_ids(labels, name, rows)
-    painted, table = paint_cells(outlines, ids, shape, source)
+    ids = range(1, len(outlines) + 1) if labels is None else check_ids(labels, name, rows)
+    painted, table = paint_cells(outlines, np.array(ids, np.int64), shape, source)
     return Cells(painted, None, table, microns_per_pixel)
 
 

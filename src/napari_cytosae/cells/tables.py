@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def read_table(path: Path, shape: tuple[int, int], microns_per_pixel: float | No
 
     Boxes are preferred where a table has both. Units are read off the header ("Centroid X µm",
     "y (px)"); without one they are pixels. A column `kind`, `class`, … is kept as ``kind``, ids
-    in `label`, `cell_id`, … are kept if they are positive and unique whole numbers.
+    in `label`, `cell_id`, … are kept where they are numbers; as text (UUIDs) they are passed over.
 
     Parameters
     ----------
@@ -70,29 +71,22 @@ def read_table(path: Path, shape: tuple[int, int], microns_per_pixel: float | No
     columns, lines = _read_columns(path)
     table = _Table(path, columns, lines, microns_per_pixel)
     rows = [f"row {line}" for line in lines]
-    labels = None
-    for column in _IDS:
-        if column in columns:
-            ids = table.numbers(column, scaled=False)
-            # napari writes "index" from 0: that is a position, not an id.
-            if column != "index" or ids.min() > 0:
-                labels = check_ids(ids.tolist(), path.name, rows)
-            break
+    labels = table.ids(rows)
     boxes = table.boxes()
     if boxes is not None:
         cells = cells_from_boxes(
-            boxes, shape, microns_per_pixel=microns_per_pixel, labels=_list(labels),
-            name=path.name, rows=rows,
+            boxes, shape, microns_per_pixel=microns_per_pixel, labels=labels, name=path.name,
+            rows=rows,
         )  # fmt: skip
     else:
         diameter = table.numbers("diameter") if "diameter" in columns else None
         cells = cells_from_points(
             table.centres(), shape, diameter, microns_per_pixel=microns_per_pixel,
-            labels=_list(labels), name=path.name, rows=rows,
+            labels=labels, name=path.name, rows=rows,
         )  # fmt: skip
-    for column in _KINDS:
-        if column in columns:
-            cells.table["kind"] = columns[column].values
+    for key in _KINDS:
+        if key in columns:
+            cells.table["kind"] = columns[key].values
             break
     return cells
 
@@ -124,7 +118,7 @@ class _Table:
         self.lines = lines
         self.microns_per_pixel = microns_per_pixel
 
-    def numbers(self, key: str, scaled: bool = True) -> NDArray[np.float64]:
+    def numbers(self, key: str) -> NDArray[np.float64]:
         """Give a column in pixels."""
         column = self.columns[key]
         numbers = np.empty(len(self.lines))
@@ -138,7 +132,7 @@ class _Table:
                     f"{self.path.name}, row {line}, column “{column.title}”: “{text}” is not a "
                     "number."
                 )
-        if scaled and column.in_microns:
+        if column.in_microns:
             if self.microns_per_pixel is None:
                 raise CellsError(
                     f"{self.path.name}: column “{column.title}” is in µm, but the image's pixel "
@@ -147,21 +141,36 @@ class _Table:
             numbers /= self.microns_per_pixel
         return numbers
 
+    def ids(self, rows: Sequence[str]) -> list[int] | None:
+        """Give the user's ids, None where there are none that a label image could hold."""
+        for key in _IDS:
+            if key not in self.columns:
+                continue
+            texts = self.columns[key].values
+            if not all(re.fullmatch(r"-?\d+(\.0*)?", text) for text in texts):
+                continue
+            ids = [int(float(text)) for text in texts]
+            # napari and pandas count rows from 0: that is a position, not an id.
+            if key == "index" and 0 in ids:
+                continue
+            return list(check_ids(ids, self.path.name, rows))
+        return None
+
     def boxes(self) -> NDArray[np.float64] | None:
         """Give y0, x0, y1, x1 where the table has boxes."""
-        for names in _BOXES:
-            if set(names) <= set(self.columns):
-                return np.stack([self.numbers(name) for name in names], axis=1)
+        for corners in _BOXES:
+            if set(corners) <= set(self.columns):
+                return self._stacked(corners)
         for sizes in _SIZES:
             if not set(sizes) <= set(self.columns):
                 continue
-            size = np.stack([self.numbers(name) for name in sizes], axis=1)
-            for names in _CORNERS:
-                if set(names) <= set(self.columns):
-                    corner = np.stack([self.numbers(name) for name in names], axis=1)
+            size = self._stacked(sizes)
+            for first in _CORNERS:
+                if set(first) <= set(self.columns):
+                    corner = self._stacked(first)
                     return np.concatenate([corner, corner + size], axis=1)
-            if (names := self._centre_names()) is not None:
-                centre = np.stack([self.numbers(name) for name in names], axis=1) + 0.5
+            if (middle := self._centre_names()) is not None:
+                centre = self._stacked(middle) + 0.5
                 return np.concatenate([centre - size / 2, centre + size / 2], axis=1)
         return None
 
@@ -175,6 +184,9 @@ class _Table:
                 "centroid_y), or a box: xmin, ymin, xmax, ymax (or x, y, width, height). Its "
                 f"columns are {titles}."
             )
+        return self._stacked(names)
+
+    def _stacked(self, names: Sequence[str]) -> NDArray[np.float64]:
         return np.stack([self.numbers(name) for name in names], axis=1)
 
     def _centre_names(self) -> tuple[str, str] | None:
@@ -214,7 +226,3 @@ def _read_columns(path: Path) -> tuple[dict[str, _Column], list[int]]:
         if column.key not in by_key or by_key[column.key].in_microns:
             by_key[column.key] = column
     return by_key, lines
-
-
-def _list(labels: NDArray[np.int64] | None) -> list[int] | None:
-    return None if labels is None else labels.tolist()
