@@ -8,66 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import torch
 from PIL import Image
-from safetensors.torch import save_file
-from typer.testing import CliRunner
 
-from napari_cytosae.cli import app
 from napari_cytosae.cli_analyze import find_images, run_folders
 from napari_cytosae.cli_progress import Display
 from napari_cytosae.concepts import open_run
 from napari_cytosae.errors import ImageError
-from napari_cytosae.models import Bundle, SparseAutoencoder, save_sae
-from napari_cytosae.models.backbone import Backbone
-from napari_cytosae.models.layouts import BackboneShape
-from napari_cytosae.slides import sample_smear
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    """Options that name a random ViT of width 64 with one block, and 96 concepts."""
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    backbone = Backbone(BackboneShape(d_model=64, depth=1, d_mlp=128, gated=False), block=0)
-    sae = SparseAutoencoder(d_model=64, d_sae=96, block=0)
-    with torch.no_grad():
-        for parameter in [*backbone.parameters(), *sae.parameters()]:
-            parameter.normal_(std=0.2)
-        sae.b_enc.sub_(1.0)
-    file = folder / "backbone.safetensors"
-    save_file({key: value.contiguous() for key, value in backbone.dinov2_state().items()}, file)
-    save_sae(sae, folder / "sae")
-    return ["--backbone", str(file), "--sae", str(folder / "sae")]
-
-
-@pytest.fixture(scope="session")
-def smear():
-    return sample_smear(seed=3, shape=(420, 640))
-
-
-@pytest.fixture
-def images(smear, tmp_path):
-    """Three images: two smears with a truncated one between them."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    good = [folder / "a.png", folder / "c.png"]
-    Image.fromarray(smear.image).save(good[0])
-    Image.fromarray(smear.image[:, ::-1]).save(good[1])
-    broken = folder / "b.png"
-    broken.write_bytes(good[0].read_bytes()[:5000])
-    return [good[0], broken, good[1]]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """Keep what a test writes for the user out of the user's folders."""
-    monkeypatch.setenv("NAPARI_CYTOSAE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+from napari_cytosae.models import Bundle
 
 
 def run_command(*arguments, **environment):
@@ -115,7 +62,9 @@ def test_the_command_is_installed_and_lists_its_commands():
 # What an image gets
 
 
-def test_each_image_gets_a_run_and_a_broken_one_does_not_stop_the_others(images, model, tmp_path):
+def test_each_image_gets_a_run_and_a_broken_one_does_not_stop_the_others(
+    images, model, tmp_path, invoke
+):
     done = invoke("analyze", *images, "--out", tmp_path / "out", *model)
     assert done.exit_code == 1
     assert "b.png" in done.stderr
@@ -134,7 +83,7 @@ def test_each_image_gets_a_run_and_a_broken_one_does_not_stop_the_others(images,
 
 
 def test_repeating_the_command_reopens_the_runs_without_the_model(
-    images, model, tmp_path, monkeypatch
+    images, model, tmp_path, monkeypatch, invoke
 ):
     command = ["analyze", images[0], "--out", tmp_path, "--no-pictures", *model]
     assert invoke(*command).exit_code == 0
@@ -151,7 +100,7 @@ def test_repeating_the_command_reopens_the_runs_without_the_model(
 
 
 def test_another_image_in_the_same_place_is_refused_unless_it_may_be_overwritten(
-    images, model, tmp_path
+    images, model, tmp_path, invoke
 ):
     command = ["analyze", images[0], "--out", tmp_path, *model]
     assert invoke(*command).exit_code == 0
@@ -167,7 +116,7 @@ def test_another_image_in_the_same_place_is_refused_unless_it_may_be_overwritten
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
-    images, model, tmp_path, monkeypatch, resumed
+    images, model, tmp_path, monkeypatch, resumed, invoke
 ):
     command = ["analyze", images[0], images[2], "--out", tmp_path, "--no-pictures", *model]
     show = Display.show
@@ -197,7 +146,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("kind", ["labels.tif", "labels.png", "centres.csv"])
-def test_cells_come_from_a_file(smear, images, model, tmp_path, kind):
+def test_cells_come_from_a_file(smear, images, model, tmp_path, kind, invoke):
     path = tmp_path / kind
     if kind == "labels.tif":
         tifffile.imwrite(path, smear.labels)
@@ -215,7 +164,7 @@ def test_cells_come_from_a_file(smear, images, model, tmp_path, kind):
     np.testing.assert_allclose(found, drawn, atol=1)
 
 
-def test_a_whole_image_is_one_cell(images, model, tmp_path):
+def test_a_whole_image_is_one_cell(images, model, tmp_path, invoke):
     assert (
         invoke("analyze", images[0], "--out", tmp_path, "--cells", "whole", *model).exit_code == 0
     )
@@ -224,7 +173,7 @@ def test_a_whole_image_is_one_cell(images, model, tmp_path):
     assert run.manifest.key.whole
 
 
-def test_options_reach_the_run(images, model, tmp_path):
+def test_options_reach_the_run(images, model, tmp_path, invoke):
     options = ["--microns-per-pixel", 0.125, "--crop-um", 20, "--threshold", 0.5]
     options += ["--precision", "float32", "--device", "cpu", "--no-pictures"]
     assert invoke("analyze", images[0], "--out", tmp_path, *options, *model).exit_code == 0
@@ -238,7 +187,7 @@ def test_options_reach_the_run(images, model, tmp_path):
 # Images of all sorts
 
 
-def test_a_folder_stands_for_its_images(images, model, tmp_path):
+def test_a_folder_stands_for_its_images(images, model, tmp_path, invoke):
     images[1].unlink()
     (images[0].parent / "notes.txt").write_text("no image")
     (images[0].parent / ".hidden.png").write_bytes(b"")
@@ -276,7 +225,9 @@ def test_runs_of_images_with_one_name_are_told_apart(paths, names):
     assert folders == [Path("out") / f"{name}.cytosae" for name in names]
 
 
-def test_it_is_said_which_run_belongs_to_which_image_of_the_same_name(images, model, tmp_path):
+def test_it_is_said_which_run_belongs_to_which_image_of_the_same_name(
+    images, model, tmp_path, invoke
+):
     twin = tmp_path / "tuesday" / "a.png"
     twin.parent.mkdir()
     twin.write_bytes(images[2].read_bytes())
@@ -286,7 +237,7 @@ def test_it_is_said_which_run_belongs_to_which_image_of_the_same_name(images, mo
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
-def test_sixteen_bit_images_give_the_cells_of_eight_bit_ones(smear, model, tmp_path):
+def test_sixteen_bit_images_give_the_cells_of_eight_bit_ones(smear, model, tmp_path, invoke):
     tifffile.imwrite(tmp_path / "deep.tif", smear.image.astype(np.uint16) * 257, photometric="rgb")
     Image.fromarray(smear.image).save(tmp_path / "plain.png")
     out = tmp_path / "out"
@@ -297,7 +248,7 @@ def test_sixteen_bit_images_give_the_cells_of_eight_bit_ones(smear, model, tmp_p
     np.testing.assert_array_equal(deep.boxes, plain.boxes)
 
 
-def test_an_image_of_five_channels_is_refused_in_words(model, tmp_path):
+def test_an_image_of_five_channels_is_refused_in_words(model, tmp_path, invoke):
     stack = np.zeros((5, 64, 80), np.uint8)
     tifffile.imwrite(
         tmp_path / "five.tif", stack, photometric="minisblack", metadata={"axes": "CYX"}
@@ -308,7 +259,7 @@ def test_an_image_of_five_channels_is_refused_in_words(model, tmp_path):
     assert "Traceback" not in done.output
 
 
-def test_an_image_without_stained_cells_ends_well_and_says_so(model, tmp_path):
+def test_an_image_without_stained_cells_ends_well_and_says_so(model, tmp_path, invoke):
     Image.fromarray(np.full((200, 300), 235, np.uint8)).save(tmp_path / "grey.png")
     done = invoke("analyze", tmp_path / "grey.png", "--out", tmp_path / "out", *model)
     assert done.exit_code == 0, done.output
@@ -331,20 +282,22 @@ def test_an_image_without_stained_cells_ends_well_and_says_so(model, tmp_path):
         (["--precision", "float8"], "--precision"),
     ],
 )
-def test_options_that_cannot_be_meant_are_refused_before_any_work(options, words, images, tmp_path):
+def test_options_that_cannot_be_meant_are_refused_before_any_work(
+    options, words, images, tmp_path, invoke
+):
     done = invoke("analyze", images[0], "--out", tmp_path / "out", *options)
     assert done.exit_code == 2
     assert words in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_one_file_of_cells_does_not_go_with_several_images(images, tmp_path):
+def test_one_file_of_cells_does_not_go_with_several_images(images, tmp_path, invoke):
     done = invoke("analyze", *images, "--out", tmp_path / "out", "--cells", images[0])
     assert done.exit_code == 2
     assert "give one image with it" in done.stderr
 
 
-def test_a_misspelt_bundle_is_answered_with_the_right_name(images, tmp_path):
+def test_a_misspelt_bundle_is_answered_with_the_right_name(images, tmp_path, invoke):
     done = invoke("analyze", images[0], "--out", tmp_path / "out", "--bundle", "startr")
     assert done.exit_code == 1
     assert "startr" in done.stderr
@@ -364,7 +317,7 @@ def test_errors_are_one_plain_line_on_stderr_and_a_traceback_on_request(tmp_path
 # Windows
 
 
-def test_without_a_display_view_says_so_in_one_line(tmp_path, monkeypatch):
+def test_without_a_display_view_says_so_in_one_line(tmp_path, monkeypatch, invoke):
     if not sys.platform.startswith("linux"):
         pytest.skip("other systems always have a screen")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
@@ -375,14 +328,14 @@ def test_without_a_display_view_says_so_in_one_line(tmp_path, monkeypatch):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_without_a_qt_binding_view_says_what_to_install(tmp_path, monkeypatch):
+def test_without_a_qt_binding_view_says_what_to_install(tmp_path, monkeypatch, invoke):
     monkeypatch.setattr("napari_cytosae.cli_view.find_spec", lambda _: None)
     done = invoke("view", tmp_path)
     assert done.exit_code == 1
     assert 'pip install "napari-cytosae[all]"' in done.stderr
 
 
-def test_view_names_a_path_that_is_not_there(tmp_path):
+def test_view_names_a_path_that_is_not_there(tmp_path, invoke):
     done = invoke("view", tmp_path / "nothing.cytosae")
     assert done.exit_code == 1
     assert "nothing.cytosae does not exist" in done.stderr.replace("\n", "")
