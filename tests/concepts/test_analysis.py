@@ -332,7 +332,7 @@ def test_a_full_disk_says_what_is_needed_and_the_run_goes_on_later(job, tmp_path
 
 
 KILLED = """
-import os, random, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -341,55 +341,72 @@ from conftest import make_cells
 from napari_cytosae.concepts import analysis, durable
 from napari_cytosae.models import load_bundle
 analysis.SHARD_CELLS = 4
-backbone, sae, image, out, deadly = sys.argv[2:7]
-calls = 0
-def counted(real, path):
+backbone, sae, image, folder = sys.argv[2:6]
+bundle = load_bundle(backbone=backbone, sae=sae)
+calls, deadly = 0, 0
+
+def counted(real):
     def call(*arguments):
         global calls
         calls += 1
-        if calls == int(deadly):
+        if calls == deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments)
     return call
+
 # Each file costs three calls: its flush, its rename, its folder's flush.
-durable.os.fsync = counted(os.fsync, "fsync")
-Path.replace = counted(Path.replace, "replace")
-analysis.analyze(
-    image, load_bundle(backbone=backbone, sae=sae), make_cells(21), out,
-    precision="float32", device="cpu", batch_cells=2,
-)
-print(calls)
+durable.os.fsync = counted(os.fsync)
+Path.replace = counted(Path.replace)
+
+# Importing torch anew for each attempt would take longer than all of them.
+for line in sys.stdin:
+    name, deadly = json.loads(line)
+    child = os.fork()
+    if not child:
+        analysis.analyze(
+            image, bundle, make_cells(21), Path(folder, name),
+            precision="float32", device="cpu", batch_cells=2,
+        )
+        print(calls, flush=True)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        print(status, flush=True)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
+@pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has loaded torch")
 def test_killed_at_any_write_a_run_ends_with_the_same_bits(bundle_files, image, tmp_path):
-    def attempt(out: Path, deadly: int) -> subprocess.CompletedProcess[str]:
-        arguments = [Path(__file__).parent, *bundle_files, image, out, deadly]
-        return subprocess.run(
-            [sys.executable, "-c", KILLED, *map(str, arguments)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+    arguments = [Path(__file__).parent, *bundle_files, image, tmp_path]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *map(str, arguments)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
 
-    reference = attempt(tmp_path / "whole.cytosae", 0)
-    assert reference.returncode == 0, reference.stderr
-    n_calls = int(reference.stdout)
-    assert n_calls >= 30  # 6 shards, 2 manifests, the table, the labels, the profiles
-    whole = open_run(tmp_path / "whole.cytosae")
-    out = tmp_path / "killed.cytosae"
-    rng = np.random.default_rng(0)
-    kills = 0
-    for _ in range(10):
-        # Later attempts have fewer calls left; a kill that comes too late is a finished run.
-        result = attempt(out, int(rng.integers(1, n_calls // 3)))
-        if result.returncode == 0:
-            break
-        assert result.returncode == -signal.SIGKILL, result.stderr
-        kills += 1
-    assert kills >= 3
-    assert attempt(out, 0).returncode == 0
-    assert not list(out.rglob("*.part"))
-    assert_same_run(open_run(out), whole)
+        def attempt(name: str, deadly: int) -> int:
+            """Analyse, and be killed at that call; give the number of calls, or the signal below 0."""
+            process.stdin.write(json.dumps([name, deadly]) + "\n")
+            process.stdin.flush()
+            return int(process.stdout.readline())
+
+        n_calls = attempt("whole.cytosae", 0)
+        assert n_calls >= 30  # 6 shards, 3 manifests, the table, the labels, the profiles
+        rng = np.random.default_rng(0)
+        kills = 0
+        for number in range(10):
+            # Later attempts on a run have fewer calls left; a kill that comes too late is a
+            # finished run.
+            name = f"killed-{number // 5}.cytosae"
+            outcome = attempt(name, int(rng.integers(1, n_calls // 2)))
+            assert outcome > 0 or outcome == -signal.SIGKILL
+            kills += outcome < 0
+        assert kills >= 6
+        whole = open_run(tmp_path / "whole.cytosae")
+        for name in ("killed-0.cytosae", "killed-1.cytosae"):
+            assert attempt(name, 0) > 0
+            assert not list((tmp_path / name).rglob("*.part"))
+            assert_same_run(open_run(tmp_path / name), whole)
+        process.stdin.close()
 
 
 # -- what comes in ----------------------------------------------------------------------------
