@@ -115,6 +115,12 @@ class Bundle:
         """
         return self.preprocessing(crops)
 
+    def save(self, folder: str | Path) -> Path:
+        """Write a bundle folder; see `napari_cytosae.models.bundle_folder.save_bundle`."""
+        from napari_cytosae.models.bundle_folder import save_bundle
+
+        return save_bundle(self, folder)
+
     @torch.no_grad()
     def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
         """Give the residual stream after the SAE's block.
@@ -177,9 +183,26 @@ def load_bundle(
     DownloadError
         The bundle is known, but has not been fetched yet.
     """
-    if backbone is None or sae is None:
+    if backbone is not None or sae is not None:
+        if name is not None or backbone is None or sae is None:
+            raise CheckpointError("Give a bundle's name, or both a backbone file and an SAE file.")
+        return _load_pair(Path(backbone), Path(sae), block)
+    if name is None:
         raise CheckpointError("Give a bundle's name, or both a backbone file and an SAE file.")
+    from napari_cytosae.models.bundle_folder import load_bundle_folder
+    from napari_cytosae.models.registry import find_bundle, weight_files
+
+    if Path(name).is_dir():
+        return load_bundle_folder(name, block)
+    info = find_bundle(str(name))
+    files = weight_files(info.name)
+    if files is None:
+        return load_bundle_folder(info.folder, block)
+    return replace(_load_pair(*files, block), name=info.name)
+
+
+def _load_pair(backbone: Path, sae: Path, block: int | None) -> Bundle:
     loaded = load_sae(sae, block)
     vit = load_backbone(backbone, loaded.block)
     loaded.block = vit.block
-    return Bundle(name=f"{Path(backbone).stem} + {Path(sae).stem}", backbone=vit, sae=loaded)
+    return Bundle(name=f"{backbone.stem} + {sae.stem}", backbone=vit, sae=loaded)

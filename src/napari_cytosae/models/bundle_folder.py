@@ -1,0 +1,139 @@
+"""A bundle on disk: a folder with weights, their hashes, preprocessing and the model card."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from napari_cytosae.errors import CheckpointError
+from napari_cytosae.models.backbone import load_backbone
+from napari_cytosae.models.bundle import Bundle
+from napari_cytosae.models.preprocessing import Preprocessing
+from napari_cytosae.models.sae_files import load_sae, save_sae
+
+MANIFEST = "bundle.json"
+BACKBONE = "backbone.safetensors"
+FORMAT = "cytosae-bundle"
+VERSION = 1
+
+
+def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
+    """Write a bundle as a folder that `load_bundle` reads; whole, or not at all.
+
+    Raises
+    ------
+    CheckpointError
+        The folder exists already, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists already; choose another folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
+            made = Path(temporary) / folder.name
+            made.mkdir()
+            state = {
+                key: value.contiguous() for key, value in bundle.backbone.dinov2_state().items()
+            }
+            save_file(state, made / BACKBONE)
+            save_sae(bundle.sae, made)
+            files = {path.name: _sha256(path) for path in sorted(made.iterdir())}
+            manifest = {
+                "format": FORMAT,
+                "version": VERSION,
+                "name": bundle.name,
+                "block": bundle.block,
+                "preprocessing": bundle.preprocessing.to_json(),
+                "files": files,
+                "card": dict(bundle.card),
+            }
+            text = json.dumps(manifest, indent=2, ensure_ascii=False)
+            (made / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            os.replace(made, folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written ({error}).") from error
+    return folder
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a bundle folder's ``bundle.json``.
+
+    Raises
+    ------
+    CheckpointError
+        The folder is no bundle, or one of another version.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is no bundle: it holds no {MANIFEST}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}).") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path} does not describe a bundle.")
+    if manifest.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} has version {manifest.get('version')}; this napari-cytosae reads {VERSION}."
+        )
+    return manifest
+
+
+def load_bundle_folder(folder: str | Path, block: int | None = None) -> Bundle:
+    """Load a bundle folder after checking every file against its recorded hash.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing, was changed, or does not fit.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    hashes = manifest.get("files")
+    if not isinstance(hashes, dict) or BACKBONE not in hashes:
+        raise CheckpointError(f"{folder / MANIFEST} lists no {BACKBONE}.")
+    for name, wanted in hashes.items():
+        path = folder / name
+        if path.parent != folder or not path.is_file():
+            raise CheckpointError(f"{folder} lacks {name}; fetch or copy the bundle again.")
+        if _sha256(path) != wanted:
+            raise CheckpointError(
+                f"{path} is not the file that {MANIFEST} describes; fetch or copy the bundle again."
+            )
+    sae = load_sae(folder, manifest["block"] if block is None else block)
+    backbone = load_backbone(folder / BACKBONE, sae.block)
+    sae.block = backbone.block
+    preprocessing = Preprocessing.from_json(manifest.get("preprocessing"), str(folder / MANIFEST))
+    return Bundle(
+        str(manifest.get("name") or folder.name),
+        backbone,
+        sae,
+        preprocessing,
+        card=manifest.get("card") or {},
+    )
+
+
+def copy_bundle(source: Path, target: Path) -> Path:
+    """Copy a bundle folder that `load_bundle_folder` accepts; whole, or not at all."""
+    manifest = read_manifest(source)
+    if target.exists():
+        raise CheckpointError(f"{target} exists already; choose another name.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".bundle-") as temporary:
+        made = Path(temporary) / target.name
+        made.mkdir()
+        for name in (MANIFEST, *manifest["files"]):
+            shutil.copy2(source / name, made / name)
+        os.replace(made, target)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
