@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -55,7 +54,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
             }
             text = json.dumps(manifest, indent=2, ensure_ascii=False)
             (made / MANIFEST).write_text(text + "\n", encoding="utf-8")
-            os.replace(made, folder)
+            made.replace(folder)
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written ({error}).") from error
     return folder
@@ -130,7 +129,7 @@ def copy_bundle(source: Path, target: Path) -> Path:
         made.mkdir()
         for name in (MANIFEST, *manifest["files"]):
             shutil.copy2(source / name, made / name)
-        os.replace(made, target)
+        made.replace(target)
     return target
 
 

@@ -15,6 +15,7 @@ from napari_cytosae.errors import CytoSAEError, OtherRunError
 from napari_cytosae.models.registry import available_bundles, fetch_bundle
 from napari_cytosae.slides import Slide
 from napari_cytosae.viewer.results import Results
+from napari_cytosae.viewer.torch_beside_gl import keep_triton_out
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts import CellActivations
@@ -119,6 +120,7 @@ def obtain(
     model: ModelChoice, bundle: Bundle | None, cancelled: Callable[[], bool]
 ) -> Iterator[Downloading | ModelReady]:
     """Load a model, after fetching it where it is not here yet; ``ModelReady`` comes last."""
+    keep_triton_out()
     from napari_cytosae.models import load_bundle
 
     if bundle is None:
@@ -155,6 +157,7 @@ def _fetched(name: str, cancelled: Callable[[], bool]) -> Iterator[Downloading]:
 
 def analyse(request: AnalysisRequest, cancelled: Callable[[], bool]) -> Iterator[Any]:
     """Run the analysis; yields what `analyze_steps` yields, and what else the views need."""
+    keep_triton_out()
     from napari_cytosae.concepts import AnalysisJob, EncodedBatch, analyze_steps
 
     slide = as_file(request)
