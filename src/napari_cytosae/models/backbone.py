@@ -17,7 +17,8 @@ from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models.checkpoints import LazyTensor, read_checkpoint
 from napari_cytosae.models.device import Precision
 from napari_cytosae.models.layouts import PATCH, BackboneShape, plain_dinov2, read_shape
-from napari_cytosae.models.mixed_precision import mixed_block
+from napari_cytosae.models.mixed_block import MixedBlock
+from napari_cytosae.models.product import Linear
 
 IMAGE_SIZE: Final = 224
 GRID: Final = IMAGE_SIZE // PATCH
@@ -60,20 +61,20 @@ class Backbone(nn.Module):
         hidden = 2 * shape.d_mlp if shape.gated else shape.d_mlp
         gate: dict[str, Any] = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
         norm: Any = partial(nn.LayerNorm, eps=1e-6)
-        self.blocks = nn.Sequential(
-            *(
-                Block(
-                    dim=d,
-                    num_heads=shape.heads,
-                    mlp_ratio=(hidden + 0.5) / d,
-                    qkv_bias=True,
-                    init_values=1.0,
-                    norm_layer=norm,
-                    **(gate if shape.gated else {}),
-                )
-                for _ in range(block + 1)
+        self.blocks = nn.Sequential()
+        for _ in range(block + 1):
+            one = Block(
+                dim=d,
+                num_heads=shape.heads,
+                mlp_ratio=(hidden + 0.5) / d,
+                qkv_bias=True,
+                init_values=1.0,
+                norm_layer=norm,
+                **(gate if shape.gated else {}),
             )
-        )
+            one.attn.qkv, one.attn.proj = Linear(d, 3 * d), Linear(d, d)
+            one.mlp.fc1, one.mlp.fc2 = Linear(d, hidden), Linear(shape.d_mlp, d)
+            self.blocks.append(one)
         self.requires_grad_(False).eval()
 
     @property
@@ -129,7 +130,9 @@ class Backbone(nn.Module):
             if not (mixed and name.startswith("blocks."))
         }
         if mixed:
-            blocks = nn.Sequential(*(mixed_block(block, device) for block in self.blocks))
+            blocks = nn.Sequential(
+                *(MixedBlock(block, self.shape.gated, device) for block in self.blocks)
+            )
             shared[id(self.blocks)] = blocks
         clone = deepcopy(self, shared)
         clone.precision = precision

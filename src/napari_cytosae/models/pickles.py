@@ -31,8 +31,11 @@ STORAGES: Final = {
     "BoolStorage": ("bool", 1),
 }
 _DTYPES: Final = frozenset(
-    "float64 double float32 float float16 half bfloat16 int64 long int32 int int16 short int8 "
-    "uint8 bool complex64 complex128".split()
+    {
+        *("float64", "double", "float32", "float", "float16", "half", "bfloat16"),
+        *("int64", "long", "int32", "int", "int16", "short", "int8", "uint8", "bool"),
+        *("complex64", "complex128"),
+    }
 )
 # A class from one of these is installed, so its instances are no strangers to be kept as data.
 _INSTALLED: Final = frozenset(sys.stdlib_module_names) | {
@@ -337,9 +340,12 @@ _PLAIN_NAMES: Final = (
 )
 
 _LITERALS: Final = frozenset(
-    "NONE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING "
-    "SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES "
-    "BINBYTES8".split()
+    {
+        *("NONE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+        *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    }
 )
 
 
