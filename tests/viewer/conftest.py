@@ -9,7 +9,8 @@ import torch
 from window_actions import until
 
 from napari_cytosae.models import Bundle, SparseAutoencoder
-from napari_cytosae.models.backbone import Backbone, BackboneShape
+from napari_cytosae.models.backbone import Backbone
+from napari_cytosae.models.layouts import BackboneShape
 from napari_cytosae.slides import SampleSmear, sample_smear
 from napari_cytosae.viewer.analysis_work import ModelChoice
 from napari_cytosae.viewer.main_dock import CytoSAEDock
@@ -19,12 +20,14 @@ from napari_cytosae.viewer.main_dock import CytoSAEDock
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a bundle with random weights: the real code path at a hundredth of the cost."""
     torch.manual_seed(0)
-    backbone = Backbone(BackboneShape(width=64, depth=2), block=1)
+    backbone = Backbone(BackboneShape(d_model=64, depth=2, d_mlp=128, gated=False), block=1)
     sae = SparseAutoencoder(64, 96, block=1)
     with torch.no_grad():
-        for weight in (sae.W_enc, sae.W_dec):
-            torch.nn.init.normal_(weight, std=0.3)
-        sae.b_enc.fill_(-1.0)
+        for name, parameter in [*backbone.named_parameters(), *sae.named_parameters()]:
+            parameter.normal_(std=0.2)
+            if name.endswith(("norm1.weight", "norm2.weight", "gamma")):
+                parameter.add_(1.0)
+        sae.b_enc.sub_(10.0)  # some ten concepts per token
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     Bundle("tiny", backbone, sae).save(folder)
     return folder

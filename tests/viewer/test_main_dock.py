@@ -143,9 +143,7 @@ def test_a_click_on_a_patch_narrows_the_list(
     assert len(dock.panel.concepts.rows) == len(run.active_concepts(label))
 
 
-def test_a_drag_selects_nothing(
-    viewer: napari.Viewer, open_dock: Open, smear: SampleSmear
-) -> None:
+def test_a_drag_selects_nothing(viewer: napari.Viewer, open_dock: Open, smear: SampleSmear) -> None:
     image = add_smear(viewer, smear)
     dock = analysed(open_dock())
     label, inside = a_cell(dock)
@@ -340,9 +338,7 @@ def test_cells_coloured_by_a_concept_show_the_strongest_brightest(
     assert colour[:3] == pytest.approx([0.993, 0.906, 0.144], abs=0.01)  # viridis' end
 
 
-def test_six_pins_and_no_more(
-    viewer: napari.Viewer, open_dock: Open, smear: SampleSmear
-) -> None:
+def test_six_pins_and_no_more(viewer: napari.Viewer, open_dock: Open, smear: SampleSmear) -> None:
     add_smear(viewer, smear)
     dock = analysed(open_dock())
     label, _ = a_cell(dock)

@@ -47,12 +47,12 @@ def click(viewer: napari.Viewer, world: tuple[float, float], drag_px: float = 0.
     steps = [callback(viewer, press) for callback in viewer.mouse_drag_callbacks]
     steps = [step for step in steps if step is not None]
     for step in steps:
-        next(step)
+        next(step, None)
     # The callbacks hold the press event and see it turn into the others, as napari has it.
     if drag_px:
         press.type, press.pos = "mouse_move", np.array([100.0, 100.0 + drag_px])
         for step in steps:
-            next(step)
+            next(step, None)
     press.type = "mouse_release"
     for step in steps:
         next(step, None)

@@ -86,9 +86,6 @@ class AnalysisForm(QWidget):
         )
         self.pixel.valueChanged.connect(self._on_pixel_typed)
         self.pixel_origin = _note()
-        pixel = QHBoxLayout()
-        pixel.addWidget(self.pixel)
-        pixel.addWidget(self.pixel_origin, 1)
         self.cells = _combo("How cells are found, or the layer or file that already has them.")
         self.cells.activated.connect(self._on_cells_chosen)
         self.model = _combo("Vision transformer and sparse autoencoder.")
@@ -100,10 +97,11 @@ class AnalysisForm(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        form.addRow("&Image", self.image)
-        form.addRow("Pi&xel", pixel)
-        form.addRow("&Cells", self.cells)
-        form.addRow("&Model", self.model)
+        form.addRow("Image", self.image)
+        form.addRow("Pixel", self.pixel)
+        form.addRow("", self.pixel_origin)
+        form.addRow("Cells", self.cells)
+        form.addRow("Model", self.model)
         form.addRow(self.model_note)
 
         layout = QVBoxLayout(self)
@@ -148,6 +146,7 @@ class AnalysisForm(QWidget):
         options = QCollapsible("Options")
         options.setContent(content)
         options.layout().setContentsMargins(0, 0, 0, 0)
+        options.collapse(animate=False)
         return options
 
     # -- image -----------------------------------------------------------------------------
@@ -284,7 +283,7 @@ class AnalysisForm(QWidget):
         for info in self._bundles:
             if info.name == choice.name:
                 summary = info.summary
-        self.model_note.setText(f"{summary.rstrip('.')}. Not for diagnosis.")
+        self.model_note.setText(f"Not for diagnosis. {summary.rstrip('.')}.")
         self.model_note.setToolTip(summary)
 
     def remember(self, choice: ModelChoice, bundle: Any) -> None:
@@ -346,9 +345,8 @@ def _combo(tooltip: str) -> QComboBox:
 
 
 def _note() -> QLabel:
-    """Make a small label for a remark that may wrap."""
+    """Make a small label for a one-line remark; its tooltip has room for more."""
     label = QLabel()
-    label.setWordWrap(True)
     font = label.font()
     font.setPointSizeF(font.pointSizeF() * 0.9)
     label.setFont(font)

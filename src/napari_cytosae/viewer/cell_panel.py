@@ -63,7 +63,7 @@ class CellPanel(QWidget):
         self.facts.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.facts.setMinimumWidth(90)
         top = QHBoxLayout()
-        top.addWidget(self.crop, 2)
+        top.addWidget(self.crop)
         top.addWidget(self.facts, 1)
 
         self.heading = QLabel()

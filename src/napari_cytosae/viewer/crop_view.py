@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPoint, QRect, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QPoint, QRect, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QWidget
 
+SIDE_PX = 192  # 12 px to a patch: seen, hit with a mouse, and narrow enough for the dock
 GRID = 16  # patches along a side: 224 px / 14 px
 _STEPS = {
     Qt.Key.Key_Left: (0, -1),
@@ -48,24 +49,12 @@ class CropView(QWidget):
         self.bare = False
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
-        self.setMinimumSize(150, 150)
+        self.setFixedSize(SIDE_PX, SIDE_PX)
         self.setAccessibleName("Crop of the selected cell with its 16 by 16 patches")
         self.setToolTip(
             "The crop as the model saw it, with its 16 × 16 patches.\n"
             "Click a patch for its concepts; arrow keys move, Esc shows the whole cell again."
         )
-
-    def sizeHint(self) -> QSize:
-        return QSize(210, 210)
-
-    def hasHeightForWidth(self) -> bool:
-        return True
-
-    def heightForWidth(self, width: int) -> int:
-        return min(width, 260)
 
     def show_crop(self, pixels: NDArray[np.uint8] | None) -> None:
         """Show another cell's crop, (S, S, 3) uint8, or nothing."""

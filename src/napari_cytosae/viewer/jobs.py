@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from itertools import count
 from threading import Event
 from typing import Any
@@ -16,16 +17,16 @@ from napari_cytosae.errors import Cancelled
 Job = Callable[[Callable[[], bool]], Iterator[Any]]
 
 
-class _JobEnded(Exception):
-    """How a job ended early, with the job's number.
+@dataclass(frozen=True, slots=True)
+class _Broke:
+    """How a job ended early.
 
-    The worker thread passes any exception on but RuntimeError, which it takes for the window's
-    death; torch raises little else, so whatever a job raises travels as the cause of this.
+    It travels as a value: an exception that leaves the worker is raised once more in the window's
+    event loop, and a RuntimeError, which is most of what torch raises, is taken for the window's
+    death and swallowed.
     """
 
-    def __init__(self, job_id: int) -> None:
-        super().__init__(job_id)
-        self.job_id = job_id
+    error: Exception
 
 
 class JobRunner(QObject):
@@ -68,7 +69,6 @@ class JobRunner(QObject):
         # Bound methods of a QObject are called in its thread, the main one; a lambda's would not be.
         worker.yielded.connect(self._on_yielded)
         worker.returned.connect(self._on_returned)
-        worker.errored.connect(self._on_errored)
         self.started.emit()
         worker.start()
 
@@ -83,24 +83,22 @@ class JobRunner(QObject):
 
     def _on_yielded(self, numbered: tuple[int, Any]) -> None:
         job_id, value = numbered
-        if job_id == self._current:
+        if job_id != self._current:
+            return
+        if not isinstance(value, _Broke):
             self.yielded.emit(value)
+            return
+        self._current = None
+        if isinstance(value.error, Cancelled):
+            self.finished.emit(False)
+        else:
+            self.failed.emit(value.error)
 
     def _on_returned(self, job_id: int) -> None:
         self._workers.pop(job_id, None)
         if job_id == self._current:
             self._current = None
             self.finished.emit(True)
-
-    def _on_errored(self, ended: _JobEnded) -> None:
-        self._workers.pop(ended.job_id, None)
-        if ended.job_id != self._current:
-            return
-        self._current = None
-        if isinstance(ended.__cause__, Cancelled):
-            self.finished.emit(False)
-        else:
-            self.failed.emit(ended.__cause__)
 
 
 def _numbered(
@@ -112,5 +110,5 @@ def _numbered(
                 raise Cancelled("stopped")
             yield job_id, value
     except Exception as error:
-        raise _JobEnded(job_id) from error
+        yield job_id, _Broke(error)
     return job_id

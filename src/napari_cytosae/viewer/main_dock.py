@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +91,7 @@ class CytoSAEDock(QWidget):
         self._viewer.layers.events.removed.connect(self._on_layer_removed)
         self._bind_keys()
         # A dock that is closed for good must leave neither a thread at work nor a callback behind.
-        self.destroyed.connect(_Farewell(self._viewer, self._click, self.jobs))
+        self.destroyed.connect(_farewell(self._viewer, self._click, self.jobs))
 
     def _bind_keys(self) -> None:
         keys = {
@@ -282,15 +283,14 @@ class CytoSAEDock(QWidget):
             self.run_bar.say("The image was removed; Run goes on once it is open again.")
 
 
-class _Farewell:
-    """Callable that survives the dock, and undoes what it left in the viewer."""
+def _farewell(viewer: Any, click: Any, jobs: JobRunner) -> Callable[[], None]:
+    """Make a function that survives the dock, and undoes what it left in the viewer."""
 
-    def __init__(self, viewer: Any, click: Any, jobs: JobRunner) -> None:
-        self._viewer, self._click, self._cancel = viewer, click, jobs.abandon
-
-    def __call__(self) -> None:
-        if self._click in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self._click)
+    def undo() -> None:
+        if click in viewer.mouse_drag_callbacks:
+            viewer.mouse_drag_callbacks.remove(click)
         for key in ("N", "P"):
-            self._viewer.bind_key(key, None)
-        self._cancel()
+            viewer.bind_key(key, None)
+        jobs.abandon()
+
+    return undo
