@@ -147,10 +147,7 @@ def analyze(
     """
     from napari_cytosae.cli_analyze import AnalyzeOptions, analyze_images, check_cells
 
-    if (backbone is None) != (sae is None):
-        raise typer.BadParameter(
-            "--backbone and --sae go together: an SAE reads one block of one backbone."
-        )
+    _check_pair(backbone, sae)
     if bundle is not None and backbone is not None:
         raise typer.BadParameter("Give --bundle, or --backbone with --sae, not both.")
     check_cells(cells, images)
@@ -169,6 +166,13 @@ def analyze(
     )
     status = analyze_images(images, out, options)
     raise typer.Exit(status)
+
+
+def _check_pair(backbone: Path | None, sae: Path | None) -> None:
+    if (backbone is None) != (sae is None):
+        raise typer.BadParameter(
+            "--backbone and --sae go together: an SAE reads one block of one backbone."
+        )
 
 
 @app.command()
@@ -273,6 +277,11 @@ def bundles_add(
     """Give a bundle folder, or a backbone and an SAE, a name of your own."""
     from napari_cytosae.cli_bundles import add
 
+    if (folder is None) == (backbone is None and sae is None):
+        raise typer.BadParameter("Give a bundle's folder, or --backbone with --sae.")
+    _check_pair(backbone, sae)
+    if folder is None and name is None:
+        raise typer.BadParameter("Give the pair a name: --name NAME.")
     add(folder, backbone, sae, name)
 
 
