@@ -64,6 +64,7 @@ def open_dock(viewer: napari.Viewer, tiny_bundle: Path) -> Iterator[Open]:
         dock.form.model.insertItem(0, "tiny", choice)
         dock.form.model.setCurrentIndex(0)
         docks.append(dock)
+        until(dock.isVisible)
         return dock
 
     yield open_

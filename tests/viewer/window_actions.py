@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import napari
 import numpy as np
+from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -17,6 +18,7 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         if condition():
             return
         QTest.qWait(20)
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     raise AssertionError("waited in vain")
 
 
