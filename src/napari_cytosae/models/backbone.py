@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -151,7 +152,7 @@ class Backbone(nn.Module):
             raise ValueError("these weights were rounded to bfloat16; start from the float32 ones")
 
 
-def load_backbone(path: str | Path, block: int) -> Backbone:
+def load_backbone(path: str | Path, block: int, depth: int | None = None) -> Backbone:
     """Read a DinoBloom or DINOv2 checkpoint and build it up to one block.
 
     Parameters
@@ -161,6 +162,8 @@ def load_backbone(path: str | Path, block: int) -> Backbone:
     block
         The block after which tokens are read. Negative ones count from the checkpoint's end:
         −2 is the second to last block.
+    depth
+        Blocks of the whole network, where the file holds only the first of them.
 
     Raises
     ------
@@ -169,13 +172,17 @@ def load_backbone(path: str | Path, block: int) -> Backbone:
     """
     path = Path(path)
     tensors = plain_dinov2(read_checkpoint(path), path)
-    return build_backbone(tensors, path, block)
+    return build_backbone(tensors, path, block, depth)
 
 
-def build_backbone(tensors: Mapping[str, LazyTensor], path: Path, block: int) -> Backbone:
+def build_backbone(
+    tensors: Mapping[str, LazyTensor], path: Path, block: int, depth: int | None = None
+) -> Backbone:
     """Build a backbone up to `block` from tensors under plain DINOv2 keys; see `load_backbone`."""
     shape = read_shape(tensors, path)
-    index = resolve_block(block, shape.depth, path)
+    index = resolve_block(block, shape.depth, path, depth)
+    if depth is not None:
+        shape = replace(shape, depth=depth)
     with torch.device("meta"):
         backbone = Backbone(shape, index)
     state = {}
@@ -187,19 +194,32 @@ def build_backbone(tensors: Mapping[str, LazyTensor], path: Path, block: int) ->
     return backbone.requires_grad_(False).eval()
 
 
-def resolve_block(block: int, depth: int, path: Path) -> int:
+def resolve_block(block: int, there: int, path: Path, depth: int | None = None) -> int:
     """Turn a block index into one counted from 0.
+
+    Parameters
+    ----------
+    block
+        From 0, or negative from the end.
+    there
+        Number of blocks in the file.
+    path
+        The file, for messages.
+    depth
+        Number of blocks of the whole network, if the file was cut.
 
     Raises
     ------
     CheckpointError
         There is no such block.
     """
-    index = block + depth if block < 0 else block
-    if not 0 <= index < depth:
+    whole = there if depth is None else depth
+    index = block + whole if block < 0 else block
+    if not 0 <= index < there:
+        cut = f" of the network's {whole}" if whole != there else ""
         raise CheckpointError(
-            f"{path} has {depth} blocks; there is no block {block}. "
-            f"Choose 0 to {depth - 1}, or −{depth} to −1 counted from the end."
+            f"{path} holds the first {there} blocks{cut}; there is no block {block}. "
+            f"Choose 0 to {there - 1}, or a negative one counted from the end."
         )
     return index
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models.backbone import Backbone, load_backbone
 from napari_cytosae.models.device import Precision, resolve_device, resolve_precision
+from napari_cytosae.models.known_hashes import trust
 from napari_cytosae.models.preprocessing import Preprocessing
+from napari_cytosae.models.registry import find_bundle, weight_files
 from napari_cytosae.models.sae import SparseAutoencoder
 from napari_cytosae.models.sae_files import load_sae
 
@@ -42,7 +44,7 @@ class Bundle:
     preprocessing: Preprocessing = field(default_factory=Preprocessing, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     digest: str = ""
-    _origin: "Bundle | None" = field(default=None, repr=False)  # its float32 weights, once rounded
+    origin: "Bundle | None" = field(default=None, repr=False)  # what it was rounded or moved from
 
     def __post_init__(self) -> None:
         if self.backbone.d_model != self.sae.d_model:
@@ -91,14 +93,14 @@ class Bundle:
         how = resolve_precision(precision, where)
         if (where, how) == (self.device, self.precision):
             return self
-        origin = self._origin or self
+        origin = self.origin or self
         if (where, how) == (origin.device, origin.precision):
             return origin
         return replace(
             origin,
             backbone=origin.backbone.configured(where, how),
             sae=origin.sae.configured(where, how),
-            _origin=origin,
+            origin=origin,
         )
 
     def preprocess(self, crops: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
@@ -116,7 +118,15 @@ class Bundle:
         return self.preprocessing(crops)
 
     def save(self, folder: str | Path) -> Path:
-        """Write a bundle folder; see `napari_cytosae.models.bundle_folder.save_bundle`."""
+        """Write this bundle as a folder that `load_bundle` reads; whole, or not at all.
+
+        Blocks after `block` are not written.
+
+        Raises
+        ------
+        CheckpointError
+            The folder exists already, or cannot be written.
+        """
         from napari_cytosae.models.bundle_folder import save_bundle
 
         return save_bundle(self, folder)
@@ -190,15 +200,17 @@ def load_bundle(
     if name is None:
         raise CheckpointError("Give a bundle's name, or both a backbone file and an SAE file.")
     from napari_cytosae.models.bundle_folder import load_bundle_folder
-    from napari_cytosae.models.registry import find_bundle, weight_files
 
     if Path(name).is_dir():
         return load_bundle_folder(name, block)
     info = find_bundle(str(name))
     files = weight_files(info.name)
     if files is None:
-        return load_bundle_folder(info.folder, block)
-    return replace(_load_pair(*files, block), name=info.name)
+        return replace(load_bundle_folder(info.folder, block), name=info.name)
+    loaded = replace(_load_pair(*files, block), name=info.name, card=dict(info.card))
+    for path in files:
+        trust(path)
+    return loaded
 
 
 def _load_pair(backbone: Path, sae: Path, block: int | None) -> Bundle:

@@ -1,6 +1,5 @@
 """A bundle on disk: a folder with weights, their hashes, preprocessing and the model card."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -12,7 +11,9 @@ from safetensors.torch import save_file
 from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models.backbone import load_backbone
 from napari_cytosae.models.bundle import Bundle
+from napari_cytosae.models.known_hashes import hash_of
 from napari_cytosae.models.preprocessing import Preprocessing
+from napari_cytosae.models.sae_files import OURS as SAE_FILES
 from napari_cytosae.models.sae_files import load_sae, save_sae
 
 MANIFEST = "bundle.json"
@@ -30,6 +31,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
         The folder exists already, or cannot be written.
     """
     folder = Path(folder)
+    exact = bundle.origin or bundle
     if folder.exists():
         raise CheckpointError(f"{folder} exists already; choose another folder.")
     try:
@@ -38,16 +40,17 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
             made = Path(temporary) / folder.name
             made.mkdir()
             state = {
-                key: value.contiguous() for key, value in bundle.backbone.dinov2_state().items()
+                key: value.contiguous() for key, value in exact.backbone.dinov2_state().items()
             }
             save_file(state, made / BACKBONE)
-            save_sae(bundle.sae, made)
-            files = {path.name: _sha256(path) for path in sorted(made.iterdir())}
+            save_sae(exact.sae, made)
+            files = {path.name: hash_of(path) for path in sorted(made.iterdir())}
             manifest = {
                 "format": FORMAT,
                 "version": VERSION,
                 "name": bundle.name,
                 "block": bundle.block,
+                "depth": bundle.backbone.depth,
                 "preprocessing": bundle.preprocessing.to_json(),
                 "files": files,
                 "card": dict(bundle.card),
@@ -73,7 +76,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is no bundle: it holds no {MANIFEST}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}).") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path} does not describe a bundle.")
@@ -94,27 +97,31 @@ def load_bundle_folder(folder: str | Path, block: int | None = None) -> Bundle:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    hashes = manifest.get("files")
-    if not isinstance(hashes, dict) or BACKBONE not in hashes:
-        raise CheckpointError(f"{folder / MANIFEST} lists no {BACKBONE}.")
+    where = folder / MANIFEST
+    hashes, own_block, depth = (manifest.get(key) for key in ("files", "block", "depth"))
+    if not isinstance(hashes, dict) or not {BACKBONE, *SAE_FILES} <= hashes.keys():
+        raise CheckpointError(f"{where} should list {BACKBONE} and {' and '.join(SAE_FILES)}.")
+    if type(own_block) is not int or type(depth) not in (int, type(None)):
+        raise CheckpointError(f"{where} does not say which block the model reads.")
     for name, wanted in hashes.items():
         path = folder / name
         if path.parent != folder or not path.is_file():
-            raise CheckpointError(f"{folder} lacks {name}; fetch or copy the bundle again.")
-        if _sha256(path) != wanted:
+            raise CheckpointError(f"{folder} lacks {name!r}; fetch or copy the bundle again.")
+        if hash_of(path) != wanted:
             raise CheckpointError(
                 f"{path} is not the file that {MANIFEST} describes; fetch or copy the bundle again."
             )
-    sae = load_sae(folder, manifest["block"] if block is None else block)
-    backbone = load_backbone(folder / BACKBONE, sae.block)
+    sae = load_sae(folder / SAE_FILES[0], own_block if block is None else block)
+    backbone = load_backbone(folder / BACKBONE, sae.block, depth)
     sae.block = backbone.block
-    preprocessing = Preprocessing.from_json(manifest.get("preprocessing"), str(folder / MANIFEST))
+    preprocessing = Preprocessing.from_json(manifest.get("preprocessing"), str(where))
+    card = manifest.get("card")
     return Bundle(
         str(manifest.get("name") or folder.name),
         backbone,
         sae,
         preprocessing,
-        card=manifest.get("card") or {},
+        card=card if isinstance(card, dict) else {},
     )
 
 
@@ -131,8 +138,3 @@ def copy_bundle(source: Path, target: Path) -> Path:
             shutil.copy2(source / name, made / name)
         made.replace(target)
     return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

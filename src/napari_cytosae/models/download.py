@@ -1,20 +1,26 @@
 """Fetch model files: resumed where the server can, whole or absent, checked against what is known."""
 
-import hashlib
-import json
+import logging
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
+import pooch
 import requests
 
 from napari_cytosae.errors import Cancelled, DownloadError
-
-KNOWN_HASHES = "known_hashes.json"
-_CHUNK = 1 << 18
-_TIMEOUT_S = (10, 60)
+from napari_cytosae.models import known_hashes
 
 Progress = Callable[[int, int | None], None]
+
+_CHUNK: Final = 1 << 18
+_TIMEOUT_S: Final = (10, 60)
+# A transfer that breaks off is taken up again at once, so many times in all.
+_ATTEMPTS: Final = 5
 
 
 def download(
@@ -27,19 +33,19 @@ def download(
 ) -> Path:
     """Fetch one file from the first mirror that gives it.
 
-    The file grows under another name and is renamed when it is whole; a broken transfer goes on
-    where it stopped if the server still has the same file, else starts anew. Without a hash, the
-    first file that comes is trusted and its hash recorded beside it; later ones must equal it.
-    Proxies are taken from the environment, as requests does.
+    The file grows under another name and is renamed when it is whole. A broken transfer goes on
+    where it stopped if the server still has the same file, else starts anew. Proxies are taken
+    from the environment, as requests does.
 
     Parameters
     ----------
     urls
         Mirrors, tried in turn.
     target
-        The file to write. Its folder is made.
+        The file to write. Its folder is made. What is there already is only checked.
     sha256
-        The hash that the file must have, in hex.
+        The hash that the file must have, in hex; otherwise what the address gave when it was
+        first trusted (see `known_hashes`).
     progress
         Called with bytes done and in all (None where the server does not say).
     cancelled
@@ -53,92 +59,151 @@ def download(
     Cancelled
         `cancelled` said so; what came is kept for the next time.
     """
-    wanted = sha256 or _known(target)
     if target.is_file():
-        _check(target, target, wanted)
+        known_hashes.check(target)
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(f"{target.parent} cannot be made ({error}).") from None
     failures = []
     for url in urls:
+        wanted = sha256 or known_hashes.expected_from(url, target.parent)
+        transfer = _Transfer(target.with_name(f"{target.name}.part"), progress, cancelled)
         try:
-            _fetch(url, part, progress, cancelled)
-        except (requests.RequestException, OSError) as error:
-            failures.append(f"{url}: {error}")
-            continue
-        _check(part, target, wanted)
-        part.replace(target)
-        _remember(target)
-        return target
+            with _silent_pooch():
+                pooch.retrieve(url, wanted, target.name, target.parent, downloader=transfer)
+        except requests.RequestException as error:
+            failures.append(f"{url}: {_reason(error)}")
+        except ValueError:  # pooch has compared the hashes, and deleted what it got
+            failures.append(f"{url}: gives another file than it should (its SHA-256 is wrong)")
+        except OSError as error:
+            raise DownloadError(
+                f"{target.name} cannot be written to {target.parent} ({error}). Make room there, "
+                "or name another folder with the environment variable NAPARI_CYTOSAE_HOME."
+            ) from None
+        else:
+            known_hashes.note_origin(target, url)
+            return target
     raise DownloadError(
-        f"{target.name} could not be downloaded ({'; '.join(failures)}). Try again when the network "
-        f"is there, or put the file here: {target}"
+        f"{target.name} could not be downloaded:\n  "
+        + "\n  ".join(failures)
+        + f"\nTry again when the network is there, or fetch it by other means and put it here:\n"
+        f"  {target}"
     )
 
 
-def _fetch(url: str, part: Path, progress: Progress, cancelled: Callable[[], bool]) -> None:
-    tag_file = part.with_name(part.name + ".tag")
-    have = part.stat().st_size if part.is_file() else 0
-    tag = tag_file.read_text(encoding="utf-8") if have and tag_file.is_file() else ""
-    stored_url, _, validator = tag.partition("\n")
-    headers = {"Accept-Encoding": "identity"}
-    if have and validator and stored_url == url:
-        headers |= {"Range": f"bytes={have}-", "If-Range": validator}
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
-        if answer.status_code == 416:  # the part is longer than the file: not the same file
-            part.unlink(missing_ok=True)
-        answer.raise_for_status()
-        resumed = answer.status_code == 206
-        done = have if resumed else 0
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """A downloader for pooch that picks up what an earlier one left in `part`."""
+
+    part: Path
+    progress: Progress
+    cancelled: Callable[[], bool]
+
+    def __call__(self, url: str, output_file: str, _pooch: Any, check_only: bool = False) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._transfer(url)
+                break
+            except _Interrupted:
+                if attempt == _ATTEMPTS:
+                    raise
+        self._tag.unlink(missing_ok=True)
+        self.part.replace(output_file)
+
+    @property
+    def _tag(self) -> Path:
+        """Says where the part came from, and which version of the file it was."""
+        return self.part.with_name(f"{self.part.name}.tag")
+
+    def _transfer(self, url: str) -> None:
+        self._stop_if_cancelled()
+        have, validator = self._kept(url)
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers |= {"Range": f"bytes={have}-", "If-Range": validator}
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
+            if answer.status_code == 416:  # what is here is no beginning of that file
+                self.part.unlink()
+                raise _Interrupted("the file has changed on the server")
+            answer.raise_for_status()
+            if answer.headers.get("Content-Type", "").startswith("text/html"):
+                raise requests.RequestException("gives a web page, not the file")
+            starts_at = f"bytes {have}-"
+            going_on = answer.status_code == 206 and answer.headers.get(
+                "Content-Range", ""
+            ).startswith(starts_at)
+            if answer.status_code == 206 and not going_on:
+                self.part.unlink(missing_ok=True)
+                raise _Interrupted("the server sent another part than it was asked for")
+            self._receive(answer, url, have if going_on else 0)
+
+    def _kept(self, url: str) -> tuple[int, str]:
+        """Give how many bytes of this very file are here already, and its version."""
+        if not (self.part.is_file() and self._tag.is_file()):
+            return 0, ""
+        source, _, validator = self._tag.read_text(encoding="utf-8").partition("\n")
+        if source != url or not validator:
+            return 0, ""
+        return self.part.stat().st_size, validator
+
+    def _receive(self, answer: requests.Response, url: str, done: int) -> None:
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length is not None else None
+        free = shutil.disk_usage(self.part.parent).free
+        if total is not None and total - done > free:
+            raise OSError(f"{total - done:,} bytes are to come, {free:,} are free")
         validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        tag_file.write_text(f"{url}\n{validator}", encoding="utf-8")
-        with part.open("ab" if resumed else "wb") as file:
-            progress(done, total)
-            for piece in answer.iter_content(_CHUNK):
-                if cancelled():
-                    raise Cancelled("The download was stopped; it goes on where it was next time.")
-                file.write(piece)
-                done += len(piece)
-                progress(done, total)
+        self._tag.write_text(f"{url}\n{validator}", encoding="utf-8")
+        with self.part.open("ab" if done else "wb") as file:
+            self.progress(done, total)
+            try:
+                for piece in answer.iter_content(_CHUNK):
+                    file.write(piece)
+                    done += len(piece)
+                    self.progress(done, total)
+                    self._stop_if_cancelled()
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+                raise _Interrupted(f"the connection broke after {done:,} bytes") from error
             file.flush()
             os.fsync(file.fileno())
-    if total is not None and done != total:
-        raise requests.ConnectionError(f"the connection broke after {done} of {total} bytes")
-    tag_file.unlink(missing_ok=True)
+        if total is not None and self.part.stat().st_size != total:
+            if self.part.stat().st_size > total:
+                self.part.unlink()  # two programs wrote to it
+            raise _Interrupted(f"the connection broke after {done:,} of {total:,} bytes")
+
+    def _stop_if_cancelled(self) -> None:
+        if self.cancelled():
+            raise Cancelled("The download was stopped; it goes on where it was next time.")
 
 
-def _check(path: Path, target: Path, wanted: str | None) -> None:
-    if wanted is None:
-        return
-    found = _sha256(path)
-    if found != wanted:
-        if path != target:
-            path.unlink()
-        raise DownloadError(
-            f"{target.name} is not the file that it should be (SHA-256 {found[:12]}…, expected "
-            f"{wanted[:12]}…). It was not used; delete {target} if it exists and fetch it again."
-        )
+class _Interrupted(requests.ConnectionError):
+    """A transfer broke off and can be taken up again."""
 
 
-def _known(target: Path) -> str | None:
-    path = target.parent / KNOWN_HASHES
-    if not path.is_file():
-        return None
-    known: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return known.get(target.name)
+def _reason(error: requests.RequestException) -> str:
+    """Say in a few words why an address did not give its file."""
+    if error.response is not None:
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "the server did not answer in time"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy cannot be reached"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not accepted"
+    if isinstance(error, requests.ConnectionError) and not isinstance(error, _Interrupted):
+        return "cannot be reached"
+    return str(error)
 
 
-def _remember(target: Path) -> None:
-    path = target.parent / KNOWN_HASHES
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known[target.name] = _sha256(target)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def _silent_pooch() -> Iterator[None]:
+    """Keep pooch from writing to the terminal, where a progress bar may be."""
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

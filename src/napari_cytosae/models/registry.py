@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pooch
 
 from napari_cytosae.errors import CheckpointError, DownloadError
+from napari_cytosae.models import known_hashes
 from napari_cytosae.models.download import Progress, download
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class BundleInfo:
         Where it lies, or will lie.
     sources
         Where it comes from; empty for the starter and for one's own.
+    card
+        The model card of a published bundle; others carry theirs in ``bundle.json``.
     """
 
     name: str
@@ -44,6 +47,7 @@ class BundleInfo:
     size_bytes: int
     folder: Path
     sources: tuple[str, ...] = ()
+    card: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class _Published:
     files: Mapping[str, tuple[str, ...]]
     backbone: str
     sae: str
+    card: Mapping[str, str]
 
 
 # The published CytoSAE (arXiv 2507.12464) and its backbone DinoBloom-B, as their authors host them.
@@ -74,6 +79,13 @@ PUBLISHED = {
         },
         backbone="DinoBloom-B.pth",
         sae="final_sparse_autoencoder_dinov2_vitb14_-2_resid_49152.pt",
+        card={
+            "summary": "CytoSAE: 49,152 concepts on the second to last block of DinoBloom-B",
+            "paper": "arXiv 2507.12464 (CytoSAE), arXiv 2404.05022 (DinoBloom)",
+            "backbone": "DinoBloom-B, Zenodo record 10908163",
+            "sae": "nefeli.helmholtz-munich.de record fdn7v-4vt65",
+            "not_for": "Not for diagnosis.",
+        },
     )
 }
 
@@ -97,6 +109,7 @@ def available_bundles() -> list[BundleInfo]:
                 published.size_bytes,
                 folder,
                 tuple(url for urls in published.files.values() for url in urls),
+                published.card,
             )
         )
     if _bundles().is_dir():
@@ -130,7 +143,7 @@ def weight_files(name: str) -> tuple[Path, Path] | None:
     Raises
     ------
     DownloadError
-        It was not fetched yet.
+        It was not fetched yet, or a file has changed since it was first used.
     """
     published = PUBLISHED.get(name)
     if published is None:
@@ -142,6 +155,8 @@ def weight_files(name: str) -> tuple[Path, Path] | None:
             f"{name} is not here yet: fetch it (napari-cytosae bundles fetch {name}), or put "
             f"{' and '.join(missing)} into {folder}"
         )
+    for file in published.files:
+        known_hashes.check(folder / file)
     return folder / published.backbone, folder / published.sae
 
 
@@ -181,15 +196,14 @@ def fetch_bundle(
     if published is None:
         return info.folder
     before = 0
+
+    def add_up(done: int, _total: int | None) -> None:
+        progress(before + done, max(info.size_bytes, before + done))
+
     for file, urls in published.files.items():
         target = info.folder / file
-        start = before
-        download(
-            (sources or published.files).get(file, urls),
-            target,
-            progress=lambda done, _total, start=start: progress(start + done, info.size_bytes),
-            cancelled=cancelled,
-        )
+        addresses = (sources or published.files).get(file, urls)
+        download(addresses, target, progress=add_up, cancelled=cancelled)
         before += target.stat().st_size
     progress(before, before)
     return info.folder
@@ -238,8 +252,10 @@ def _bundles() -> Path:
 
 def _info_of_folder(name: str, folder: Path) -> BundleInfo:
     try:
-        card = json.loads((folder / "bundle.json").read_text(encoding="utf-8")).get("card") or {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} cannot be read ({error}); delete or mend it.") from error
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    return BundleInfo(name, str(card.get("summary", "a model of your own")), True, size, folder)
+        content = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+        summary = str((content.get("card") or {}).get("summary", "a model of your own"))
+        size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    except (OSError, ValueError, AttributeError) as error:
+        # One damaged folder must not hide the others; loading it says what is wrong, too.
+        return BundleInfo(name, f"damaged ({error}): mend or delete {folder}", False, 0, folder)
+    return BundleInfo(name, summary, True, size, folder)
