@@ -119,15 +119,18 @@ def place_sample(sample: "SampleSmear", folder: Path) -> tuple[Path, bool]:
 
 def print_cells(run: "Run", comparison: Comparison | None) -> None:
     """Print each cell with its strongest concepts, and its kind where the truth is known."""
-    headings = ["cell", "drawn as", f"its {N_TOP_CONCEPTS} strongest concepts (mean activation)"]
+    from napari_cytosae.export import strongest_on_cell
+
+    headings = ["cell", "drawn as", f"its {N_TOP_CONCEPTS} strongest concepts (mean on the cell)"]
     if comparison is None:
         headings.remove("drawn as")
     table = plain_table(*headings, right=("cell",))
     labels = [int(label) for label in run.table["label"]]
     for label in labels[:_MOST_LISTED]:
         concepts = "   ".join(
-            f"#{concept.concept_id} {concept.name}".rstrip() + f" ({concept.activation:.2g})"
-            for concept in run.active_concepts(label, k=N_TOP_CONCEPTS)
+            f"#{ranked.concept.concept_id} {ranked.concept.name}".rstrip()
+            + f" ({ranked.on_cell:.2g})"
+            for ranked in strongest_on_cell(run, label, N_TOP_CONCEPTS)
         )
         kind = [] if comparison is None else [comparison.kinds.get(label, "no white cell")]
         table.add_row(str(label), *kind, Text(concepts))

@@ -5,7 +5,7 @@ from PIL import Image
 
 from napari_cytosae.concepts import open_run
 from napari_cytosae.errors import ImageError
-from napari_cytosae.export import export_run, remove_exports, write_pictures
+from napari_cytosae.export import export_run, remove_exports, strongest_on_cell, write_pictures
 from napari_cytosae.export.canvas import Canvas
 from napari_cytosae.export.overview import cell_outline, round_length
 from napari_cytosae.export.pictures import patch_maximum, show_cells
@@ -63,7 +63,7 @@ def test_the_sheet_shows_each_cell_with_its_four_strongest_concepts(run, slide):
     shown = show_cells(run, slide)
     assert len({cell.label for cell in shown}) == min(8, len(run))
     for cell in shown:
-        ranked = [concept.concept_id for concept in run.active_concepts(cell.label, k=4)]
+        ranked = [ranked.concept.concept_id for ranked in strongest_on_cell(run, cell.label, 4)]
         assert [concept.concept.concept_id for concept in cell.concepts] == ranked
         for concept in cell.concepts:
             assert_array_equal(

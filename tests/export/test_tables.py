@@ -3,15 +3,23 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from napari_cytosae.export import cell_table, concept_table, export_run, write_table
+from napari_cytosae.export import (
+    cell_table,
+    concept_table,
+    export_run,
+    strongest_on_cell,
+    write_table,
+)
 
 
 def test_every_cell_is_a_row_with_its_strongest_concepts(run):
     table = cell_table(run, n_concepts=3)
     assert_array_equal(table["label"], run.table["label"])
     for _, row in table.iterrows():
-        for place, concept in enumerate(run.active_concepts(row["label"], k=3), start=1):
+        for place, ranked in enumerate(strongest_on_cell(run, row["label"], 3), start=1):
+            concept = ranked.concept
             assert row[f"concept_{place}"] == concept.concept_id
+            assert row[f"concept_{place}_activation_on_cell"] == ranked.on_cell
             assert row[f"concept_{place}_activation"] == concept.activation
             assert row[f"concept_{place}_patches_percent"] == 100 * concept.patch_share
 

@@ -32,7 +32,9 @@ class ShownConcept:
     Parameters
     ----------
     concept
-        The concept as the run ranks it in this cell.
+        The concept as the run knows it in this cell.
+    on_cell
+        Its mean activation on the cell itself.
     concept_map
         (16, 16) activations, one per patch.
     top
@@ -40,6 +42,7 @@ class ShownConcept:
     """
 
     concept: ActiveConcept
+    on_cell: float
     concept_map: NDArray[np.float32]
     top: float
 
@@ -76,8 +79,8 @@ def draw_contact_sheet(cells: Sequence[ShownCell], title: str, path: Path) -> No
     )
     canvas.text(title, _MARGIN, 36, 22, bold=True, room=canvas.width - 2 * _MARGIN)
     canvas.text(
-        "Typical cells beside their strongest concepts. Colour: activation, clear at zero, "
-        "full at the concept's maximum in this run. Bar: share of patches.",
+        "Typical cells beside the concepts that are strongest within their outline. Colour: "
+        "activation, clear at zero, full at the run's maximum. Bar: share of all patches.",
         _MARGIN,
         62,
         16,
@@ -110,7 +113,7 @@ def _draw_cell(canvas: Canvas, cell: ShownCell, x: int, y: int, hues: dict[int, 
         name = f"#{concept.concept_id} {concept.name}".rstrip()
         canvas.text(name, x, y + _TILE + 23, 16, bold=True, room=_TILE)
         canvas.text(
-            f"mean {concept.activation:.2g}  ·  {concept.patch_share:.0%} of patches",
+            f"{shown.on_cell:.2g} on cell  ·  {concept.patch_share:.0%} of patches",
             x,
             y + _TILE + 42,
             14,

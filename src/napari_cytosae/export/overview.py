@@ -48,7 +48,7 @@ def draw_overview(run: Run, slide: Slide, path: Path) -> None:
         for label, box in zip(labels, boxes, strict=True)
         for outline in cell_outline(run.labels, int(label), box, step=max(1, int(1 / scale)))
     ]
-    canvas.lines(outlines, _OUTLINE, width=2.0 * unit, casing=1.3 * unit)
+    canvas.lines(outlines, _OUTLINE, width=2.5 * unit, casing=1.5 * unit)
     _draw_numbers(canvas, labels, boxes.astype(np.float64) * scale, smallest=13 * unit, width=width)
     _draw_foot(canvas, foot, run, slide, scale)
     canvas.save(path)
@@ -112,7 +112,7 @@ def cell_outline(
     y0, x0, y1, x1 = (int(side) for side in box)
     mask = np.pad(np.asarray(labels[y0:y1:step, x0:x1:step]) == label, 1)
     # One pixel was padded, and a pixel's centre lies half a pixel from its corner.
-    contours = find_contours(mask, 0.5)  # type: ignore[no-untyped-call]
+    contours = find_contours(mask, 0.5)
     return [(contour[:, ::-1] - 0.5) * step + (x0, y0) for contour in contours]
 
 

@@ -13,6 +13,7 @@ from napari_cytosae.export.contact_sheet import (
     ShownConcept,
     draw_contact_sheet,
 )
+from napari_cytosae.export.on_cell import strongest_on_cell
 from napari_cytosae.export.overview import draw_overview
 from napari_cytosae.export.typical import typical_cells
 from napari_cytosae.slides import Slide
@@ -49,7 +50,10 @@ def write_pictures(run: Run, slide: Slide, folder: Path) -> list[Path]:
 
 
 def show_cells(run: Run, slide: Slide) -> list[ShownCell]:
-    """Take typical cells of a run, with their crops and the maps of their strongest concepts."""
+    """Take typical cells of a run, with their crops and the maps of their strongest concepts.
+
+    Strongest on the cell itself, see `strongest_on_cell`.
+    """
     rows = typical_cells(run.adata.X, N_CELLS)
     key = run.manifest.key
     batches = iter_crops(
@@ -64,18 +68,18 @@ def show_cells(run: Run, slide: Slide) -> list[ShownCell]:
     for row, crop in zip(rows, crops, strict=True):
         label = int(run.table["label"].iloc[row])
         cell = run.cell(label)
-        concepts = run.active_concepts(label, k=N_CONCEPTS)
         shown.append(
             ShownCell(
                 label,
                 crop,
                 [
                     ShownConcept(
-                        concept,
-                        cell.concept_map(concept.concept_id),
-                        patch_maximum(run, concept.concept_id),
+                        ranked.concept,
+                        ranked.on_cell,
+                        cell.concept_map(ranked.concept.concept_id),
+                        patch_maximum(run, ranked.concept.concept_id),
                     )
-                    for concept in concepts
+                    for ranked in strongest_on_cell(run, label, N_CONCEPTS)
                 ],
             )
         )

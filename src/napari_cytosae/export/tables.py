@@ -8,6 +8,7 @@ from scipy.sparse import csc_array
 
 from napari_cytosae.concepts import Run
 from napari_cytosae.concepts.durable import write_durably
+from napari_cytosae.export.on_cell import strongest_on_cell
 
 N_CONCEPTS = 5
 """Concepts that are listed for each cell."""
@@ -30,9 +31,11 @@ def cell_table(run: Run, n_concepts: int = N_CONCEPTS) -> pd.DataFrame:
     DataFrame
         One row per cell: ``label``; centroid and box in level-0 px (``…_px``), and the centroid in
         µm where the pixel size is known; ``area_px`` and ``nucleus_area_px`` in pixels, with
-        ``area_um2`` and ``nucleus_area_um2``; then for n = 1, 2, …: ``concept_n`` (its id, empty
-        where no more are active), ``concept_n_name``, ``concept_n_activation`` (mean over the
-        cell's 257 tokens) and ``concept_n_patches_percent``.
+        ``area_um2`` and ``nucleus_area_um2``; then for n = 1, 2, …, ranked by their strength on
+        the cell itself: ``concept_n`` (its id, empty where no more are active),
+        ``concept_n_name``, ``concept_n_activation_on_cell`` (mean over the patches that the cell
+        covers), ``concept_n_activation`` (mean over the crop's 257 tokens) and
+        ``concept_n_patches_percent`` (share of the crop's patches).
     """
     cells = run.table
     columns: dict[str, object] = {"label": cells["label"]}
@@ -45,17 +48,20 @@ def cell_table(run: Run, n_concepts: int = N_CONCEPTS) -> pd.DataFrame:
             f"{name}_um2": cells[f"{name}_px"] * size**2 for name in ("area", "nucleus_area")
         }
     ranked = [
-        run.active_concepts(int(label), k=n_concepts) if encoded else []
+        strongest_on_cell(run, int(label), n_concepts) if encoded else []
         for label, encoded in zip(cells["label"], run.encoded, strict=True)
     ]
     for place in range(n_concepts):
         found = [concepts[place] if place < len(concepts) else None for concepts in ranked]
         prefix = f"concept_{place + 1}"
-        ids = [None if c is None else c.concept_id for c in found]
+        ids = [None if c is None else c.concept.concept_id for c in found]
         columns[prefix] = pd.array(ids, dtype="Int64")
-        columns[f"{prefix}_name"] = [c.name if c else "" for c in found]
-        columns[f"{prefix}_activation"] = [c.activation if c else np.nan for c in found]
-        columns[f"{prefix}_patches_percent"] = [100 * c.patch_share if c else np.nan for c in found]
+        columns[f"{prefix}_name"] = [c.concept.name if c else "" for c in found]
+        columns[f"{prefix}_activation_on_cell"] = [c.on_cell if c else np.nan for c in found]
+        columns[f"{prefix}_activation"] = [c.concept.activation if c else np.nan for c in found]
+        columns[f"{prefix}_patches_percent"] = [
+            100 * c.concept.patch_share if c else np.nan for c in found
+        ]
     return pd.DataFrame(columns)
 
 
