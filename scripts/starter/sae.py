@@ -43,8 +43,9 @@ class SaeRecipe:
 class Sae(nn.Module):
     """``f = ReLU((x − b_dec) W_enc + b_enc)``, ``x̂ = f W_dec + b_dec``, unit decoder rows.
 
-    Decoder rows start as the directions of random tokens from the mean token, and the encoder as
-    the decoder's transpose: hardly any concept is then born silent.
+    Decoder rows start as the directions of random tokens from the mean token, the encoder as the
+    decoder's transpose, and the encoder's bias where 2 % of the tokens lie above it: hardly any
+    concept is then born silent, and a token has about as many of them as it will have in the end.
     """
 
     def __init__(self, d_sae: int, tokens: Tensor) -> None:
@@ -52,8 +53,9 @@ class Sae(nn.Module):
         self.b_dec = nn.Parameter(tokens.mean(0))
         rows = nn.functional.normalize(tokens[:d_sae] - tokens.mean(0), dim=1)
         self.W_dec = nn.Parameter(rows.clone())
-        self.W_enc = nn.Parameter(0.5 * rows.T.clone())
-        self.b_enc = nn.Parameter(torch.zeros(d_sae))
+        self.W_enc = nn.Parameter(rows.T.clone())
+        reached = (tokens[-4096:] - tokens.mean(0)) @ rows.T
+        self.b_enc = nn.Parameter(-reached.quantile(0.98, dim=0))
 
     def encode(self, x: Tensor) -> Tensor:
         """Return activations (n, d_sae) of tokens (n, d_model)."""
@@ -139,7 +141,7 @@ def _resample(
     directions = nn.functional.normalize(residual[picks], dim=1)
     strength = sae.W_enc[:, ~silent].norm(dim=0).mean()
     sae.W_dec[rows] = directions
-    sae.W_enc[:, rows] = 0.4 * strength * directions.T
+    sae.W_enc[:, rows] = 0.2 * strength * directions.T
     sae.b_enc[rows] = 0
     for parameter, index in ((sae.W_dec, (rows,)), (sae.b_enc, (rows,)), (sae.W_enc, (..., rows))):
         for moment in ("exp_avg", "exp_avg_sq"):
