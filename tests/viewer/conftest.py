@@ -6,6 +6,7 @@ from pathlib import Path
 import napari
 import pytest
 import torch
+from qtpy.QtCore import QThreadPool
 from window_actions import until
 
 from napari_cytosae.models import Bundle, SparseAutoencoder
@@ -70,4 +71,4 @@ def open_dock(viewer: napari.Viewer, tiny_bundle: Path) -> Iterator[Open]:
     yield open_
     for dock in docks:
         dock.jobs.abandon()
-        until(lambda dock=dock: dock.jobs.idle)
+    QThreadPool.globalInstance().waitForDone(60_000)
