@@ -24,6 +24,7 @@ from napari_cytosae.concepts import (
     durable,
     open_run,
 )
+from napari_cytosae.concepts import job as job_module
 from napari_cytosae.errors import Cancelled, CellsError, OtherRunError, RunError
 from napari_cytosae.models import Bundle
 from napari_cytosae.slides import Slide
@@ -217,6 +218,23 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(job):
         with pytest.raises(RunError, match=r"thesis\.docx"):
             analyze(**job, overwrite=overwrite)
     assert [path.name for path in job["out"].iterdir()] == ["thesis.docx"]
+
+
+def test_a_second_analysis_leaves_the_folder_of_a_first_one_alone(job, monkeypatch):
+    folder, refused = job["out"], []
+
+    def detect(*_, **__):
+        # The first analysis is still looking for cells: there is nothing but its lock.
+        before = sorted(path.name for path in folder.rglob("*"))
+        with pytest.raises(RunError, match="is being written by process"):
+            analyze(**job)
+        assert sorted(path.name for path in folder.rglob("*")) == before
+        refused.append(True)
+        return make_cells(3)
+
+    monkeypatch.setattr(job_module, "read_cells", detect)
+    assert len(analyze(**{**job, "cells": "detect"})) == 3
+    assert refused
 
 
 def test_a_file_in_the_folders_place_is_refused(job):
@@ -432,9 +450,9 @@ def test_an_image_without_cells_is_a_finished_empty_run(job, no_model):
 
 def test_detected_cells_are_not_looked_for_twice(job, monkeypatch):
     found = make_cells(3)
-    monkeypatch.setattr(analysis, "read_cells", lambda *_, **__: found)
+    monkeypatch.setattr(job_module, "read_cells", lambda *_, **__: found)
     analyze(**{**job, "cells": "detect"})
-    monkeypatch.delattr(analysis, "read_cells")
+    monkeypatch.delattr(job_module, "read_cells")
     assert len(analyze(**{**job, "cells": "detect"})) == 3
 
 

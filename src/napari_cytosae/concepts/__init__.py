@@ -7,12 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_cytosae.concepts.analysis import (
-        AnalysisJob,
-        analyze,
-        analyze_steps,
-        default_folder,
-    )
+    from napari_cytosae.concepts.analysis import analyze, analyze_steps
     from napari_cytosae.concepts.cell import ActiveConcept, CellActivations
     from napari_cytosae.concepts.encode import (
         EncodedBatch,
@@ -20,6 +15,7 @@ if TYPE_CHECKING:
         encode_crops,
         encode_one,
     )
+    from napari_cytosae.concepts.job import AnalysisJob, default_folder
     from napari_cytosae.concepts.maps import (
         Canvas,
         PlacedMap,
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ActiveConcept": "cell",
-    "AnalysisJob": "analysis",
+    "AnalysisJob": "job",
     "Canvas": "maps",
     "CellActivations": "cell",
     "CellsFound": "steps",
@@ -45,7 +41,7 @@ _HOMES = {
     "analyze": "analysis",
     "analyze_steps": "analysis",
     "colour_by": "maps",
-    "default_folder": "analysis",
+    "default_folder": "job",
     "encode_crops": "encode",
     "encode_one": "encode",
     "open_run": "run",

@@ -1,11 +1,10 @@
 """From an image to a finished run: find the cells, encode them, go on after a stop."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,25 +13,18 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from napari_cytosae import __version__
-from napari_cytosae.cells import (
-    Cells,
-    CropBatch,
-    CropGeometry,
-    cells_from_labels,
-    crop_boxes,
-    iter_crops,
-    read_cells,
-)
+from napari_cytosae.cells import Cells, CropBatch, CropGeometry, crop_boxes, iter_crops
 from napari_cytosae.concepts.cell import CellActivations
 from napari_cytosae.concepts.durable import only_process
 from napari_cytosae.concepts.encode import EncodedBatch, EncodeOptions, Precision, encode_crops
 from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
+from napari_cytosae.concepts.job import THRESHOLD, AnalysisJob, default_folder
 from napari_cytosae.concepts.manifest import RunKey, RunManifest
 from napari_cytosae.concepts.profiles import build_profiles, write_profiles
 from napari_cytosae.concepts.run import Run
 from napari_cytosae.concepts.shards import Shard
 from napari_cytosae.concepts.steps import CellsFound, Progress
-from napari_cytosae.errors import CellsError, OtherRunError, RunError
+from napari_cytosae.errors import OtherRunError
 from napari_cytosae.models import Bundle, load_bundle, resolve_device, resolve_precision
 from napari_cytosae.slides import Slide
 
@@ -40,51 +32,6 @@ logger = logging.getLogger(__name__)
 
 SHARD_CELLS = 64
 """Cells per shard: what a kill costs at most. Some 5 MB on disk at 50 active concepts per token."""
-THRESHOLD = 0.2
-"""τ of the paper's patient barcodes, which count the tokens above it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AnalysisJob:
-    """One analysis, as data.
-
-    Parameters
-    ----------
-    image
-        A file, an array, or an open slide.
-    bundle
-        A bundle, its name, or its folder.
-    cells
-        ``"detect"``, ``"whole"`` (the image is one crop), a file of cells, a label image, or
-        `Cells`.
-    out
-        The run folder; `default_folder` where None.
-    precision, device
-        ``"auto"``, or as in `EncodeOptions`.
-    microns_per_pixel
-        Pixel size at level 0, where it is known better than from the file.
-    crop_um
-        Side of a crop in µm, where the pixel size is known.
-    threshold
-        τ: ``layers["count"]`` counts the tokens above it.
-    batch_cells
-        Cells per forward pass.
-    overwrite
-        Replace a run that is in the folder instead of reopening or refusing it.
-    """
-
-    image: str | Path | ArrayLike | Slide
-    bundle: str | Path | Bundle = "starter"
-    cells: str | Path | ArrayLike | Cells = "detect"
-    out: str | Path | None = None
-    precision: Precision = "auto"
-    device: str = "auto"
-    microns_per_pixel: float | None = None
-    crop_um: float = 25.0
-    threshold: float = THRESHOLD
-    batch_cells: int = 16
-    overwrite: bool = False
-
 
 Step = Progress | CellsFound | EncodedBatch | Run
 
@@ -184,38 +131,20 @@ def analyze_steps(
         had before do not come again); the `Run` last.
     """
     yield Progress("open", 0, 0)
-    slide = _open_slide(job)
+    slide = job.open_slide()
     folder = RunFolder(Path(job.out) if job.out is not None else default_folder(slide))
     bundle = job.bundle if isinstance(job.bundle, Bundle) else load_bundle(job.bundle)
     folder.check_ours()
     folder.create()
-    try:
-        with only_process(folder.path):
+    with only_process(folder.path):
+        try:
             folder.remove_leftovers()
             if job.overwrite:
                 folder.clear()
-            analysis = _Analysis(job, slide, bundle, folder, cancelled)
-            yield from analysis.steps()
-    finally:
-        folder.remove_if_empty()
+            yield from _Analysis(job, slide, bundle, folder, cancelled).steps()
+        finally:
+            folder.remove_if_empty()
     yield Run(folder.path)
-
-
-def default_folder(image: str | Path | Slide) -> Path:
-    """Name the run folder that an image has without another wish: ``NAME.cytosae`` beside it.
-
-    Raises
-    ------
-    RunError
-        For an image that is no file.
-    """
-    path = image.path if isinstance(image, Slide) else Path(image)
-    if path is None:
-        raise RunError(
-            "An image that is not a file has no folder beside it: say where the run is to be kept "
-            "with out='NAME.cytosae'."
-        )
-    return path.with_name(path.stem.removesuffix(".ome") + ".cytosae")
 
 
 class _Analysis:
@@ -236,7 +165,7 @@ class _Analysis:
         self.cancelled = cancelled
         self.device = resolve_device(job.device)
         self.microns_per_pixel = job.microns_per_pixel or slide.microns_per_pixel
-        self.geometry = CropGeometry(crop_um=job.crop_um, whole=_is_word(job.cells, "whole"))
+        self.geometry = CropGeometry(crop_um=job.crop_um, whole=job.whole)
 
     def steps(self) -> Iterator[Step]:
         """Go through the analysis, or what is left of it."""
@@ -309,7 +238,7 @@ class _Analysis:
     def _key(self) -> RunKey:
         return RunKey(
             image=self.slide.digest,
-            cells=_cells_identity(self.job.cells),
+            cells=self.job.cells_identity(),
             crop_um=float(self.geometry.crop_um),
             cell_fraction=float(self.geometry.cell_fraction),
             whole=self.geometry.whole,
@@ -320,7 +249,7 @@ class _Analysis:
 
     def _find_cells(self) -> RunManifest:
         """Find the cells and write everything but activations; the manifest last."""
-        cells = self._cells()
+        cells = self.job.find_cells(self.slide, self.microns_per_pixel)
         boxes = crop_boxes(cells.table, self.geometry, self.microns_per_pixel, self.slide.shape)
         self.folder.write_cells(cells, np.asarray(boxes, np.float64).reshape(-1, 4))
         note = ""
@@ -349,21 +278,6 @@ class _Analysis:
         )
         manifest.write(self.folder.path)
         return manifest
-
-    def _cells(self) -> Cells:
-        source = self.job.cells
-        if isinstance(source, str | Path):
-            return read_cells(source, self.slide, microns_per_pixel=self.microns_per_pixel)
-        if not isinstance(source, Cells):
-            return cells_from_labels(
-                source, shape=self.slide.shape, microns_per_pixel=self.microns_per_pixel
-            )
-        if source.labels.shape != self.slide.shape:
-            raise CellsError(
-                f"The cells lie on an image of {source.labels.shape} px, and {self.slide.name} has "
-                f"{self.slide.shape} px (height, width). Give cells of this image."
-            )
-        return source
 
     def _encode(
         self, manifest: RunManifest, table: pd.DataFrame, missing: list[int]
@@ -399,36 +313,6 @@ class _Analysis:
                     waiting.clear()
                     left.pop(0)
                 yield batch
-
-
-def _open_slide(job: AnalysisJob) -> Slide:
-    if isinstance(job.image, Slide):
-        return job.image
-    if isinstance(job.image, str | Path):
-        return Slide.open(job.image, microns_per_pixel=job.microns_per_pixel)
-    return Slide.from_array(job.image, microns_per_pixel=job.microns_per_pixel)
-
-
-def _cells_identity(source: str | Path | ArrayLike | Cells) -> str:
-    """Say by which cells a run is known: the method's name, or a digest of the cells themselves."""
-    for word in ("detect", "whole"):
-        if _is_word(source, word):
-            return word
-    if isinstance(source, str | Path):
-        path = Path(source)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
-    digest = hashlib.sha256()
-    if isinstance(source, Cells):
-        digest.update(source.table.to_csv(index=False).encode())
-        source = source.labels
-    labels = np.ascontiguousarray(source)
-    digest.update(f"{labels.shape} {labels.dtype}".encode())
-    digest.update(labels.data)
-    return digest.hexdigest()
-
-
-def _is_word(source: object, word: str) -> bool:
-    return isinstance(source, str) and source == word
 
 
 def _relative(path: Path | None, folder: Path) -> str | None:

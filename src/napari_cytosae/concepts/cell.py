@@ -114,7 +114,7 @@ class CellActivations:
         patch: tuple[int, int] | None = None,
         k: int | None = None,
         *,
-        frequencies: Mapping[int, float] | NDArray[np.floating] | None = None,
+        frequencies: NDArray[np.floating] | None = None,
         names: Mapping[int, str] | None = None,
     ) -> list[ActiveConcept]:
         """Rank the concepts that are active in the cell, or at one patch of it, strongest first.
@@ -126,7 +126,7 @@ class CellActivations:
         k
             How many at most; all without it.
         frequencies
-            `run_frequency` of each concept id.
+            (d_sae,) `run_frequency` of each concept.
         names
             Names of concept ids.
         """
@@ -134,23 +134,24 @@ class CellActivations:
         position = np.arange(len(summary.concept_ids))
         activation = summary.mean
         if patch is not None:
-            ids, values = self._at_patch(patch)
-            position = np.searchsorted(summary.concept_ids, ids)
+            there, values = self._at_patch(patch)
+            position = np.searchsorted(summary.concept_ids, there)
             activation = values.astype(np.float32)
         # Ties go to the smaller id, so that a list never changes its order between two looks.
         ranked = np.lexsort((summary.concept_ids[position], -activation))[:k]
+        rows = position[ranked]
+        ids = summary.concept_ids[rows]
+        frequency = np.full(len(ids), np.nan) if frequencies is None else frequencies[ids]
         return [
-            ActiveConcept(
-                concept_id=(concept_id := int(summary.concept_ids[row])),
-                activation=float(value),
-                maximum=float(summary.maximum[row]),
-                patch_share=float(summary.patches[row]) / N_PATCHES,
-                run_frequency=float("nan")
-                if frequencies is None
-                else float(frequencies[concept_id]),
-                name="" if names is None else names.get(concept_id, ""),
+            ActiveConcept(*numbers, names.get(numbers[0], "") if names else "")
+            for numbers in zip(
+                ids.tolist(),
+                activation[ranked].tolist(),
+                summary.maximum[rows].tolist(),
+                (summary.patches[rows] / N_PATCHES).tolist(),
+                frequency.tolist(),
+                strict=True,
             )
-            for row, value in zip(position[ranked], activation[ranked], strict=True)
         ]
 
     def concept_map(self, concept_id: int) -> NDArray[np.float32]:

@@ -92,7 +92,7 @@ def only_process(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise explain_write_error(error, path) from error
     try:
-        if not _try_lock(descriptor):
+        if not (_try_lock(descriptor) and _is_still(path, descriptor)):
             holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
             raise RunError(
                 f"{folder} is being written by {holder}. Wait until that is done, or choose "
@@ -101,11 +101,17 @@ def only_process(folder: Path) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        # The file stays when the lock goes: unlinking it would let two processes each lock a file
-        # of that name, one of them already gone from the folder.
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Tell whether the file was not deleted by its last holder between opening and locking it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,14 +104,19 @@ class RunFolder:
         self.create()
 
     def remove_if_empty(self) -> None:
-        """Take the folder away again where an analysis ended before there was anything to keep."""
+        """Take the folder away again where an analysis ended before there was anything to keep.
+
+        To be called by whoever holds the folder's lock.
+        """
         if self.manifest_path.exists():
             return
         self.clear()
-        for leaf in (self.path / "tokens", self.path):
-            (self.path / LOCK_NAME).unlink(missing_ok=True)
-            if not any(leaf.iterdir()):
-                leaf.rmdir()
+        # Windows does not delete an open lock file, nor does anything delete a folder with a
+        # person's own files in it: then it stays.
+        with suppress(OSError):
+            (self.path / "tokens").rmdir()
+            (self.path / LOCK_NAME).unlink()
+            self.path.rmdir()
 
     def remove_leftovers(self) -> None:
         """Delete temporary files of a process that was killed in mid-write."""
