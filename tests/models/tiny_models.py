@@ -58,7 +58,7 @@ def sae_state(d: int = D_MODEL, d_sae: int = D_SAE, seed: int = 1) -> dict[str, 
     return {
         "W_enc": w_enc,
         "b_enc": torch.randn(d_sae, generator=generator) * 0.1 - 1.3,
-        "W_dec": w_enc.t().clone(),
+        "W_dec": w_enc.t().contiguous(),
         "b_dec": torch.randn(d, generator=generator) * 0.1,
     }
 
