@@ -62,11 +62,12 @@ class Preprocessing:
                 "A crop must be an RGB image of shape (height, width, 3) and type uint8, "
                 f"not {crop.shape} {crop.dtype}."
             )
-        image = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
+        # Slides hand out read-only views, which PyTorch warns about: those are copied.
+        image = torch.from_numpy(np.require(crop, requirements=["C", "W"])).permute(2, 0, 1)
         if image.shape[1:] == (self.image_size, self.image_size):
             return image
         # PyTorch's 8-bit kernel rounds as Pillow's does, which is what DinoBloom's training
-        # resized with: the two agree to 1/255 in every pixel, and in most exactly.
+        # resized with: 95 % of all values and more are the same, the rest differ by 1 or 2 of 255.
         resized: torch.Tensor = F.interpolate(
             image[None],
             size=(self.image_size, self.image_size),
