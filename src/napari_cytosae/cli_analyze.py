@@ -23,6 +23,8 @@ _SUFFIXES = {
     ".bif", ".bmp", ".jpeg", ".jpg", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".tif", ".tiff",
 }  # fmt: skip
 N_TOP_CONCEPTS = 3
+# Cells that the summary of a run looks at; more would not change its three concepts.
+_MOST_LOOKED_AT = 100
 _CANCELLED = 130
 
 
@@ -244,16 +246,16 @@ def analyze_one(
 
 
 def top_concepts(run: "Run", k: int = N_TOP_CONCEPTS) -> str:
-    """Name the concepts with the largest mean activation over a run's cells."""
-    if not len(run):
-        return ""
-    concepts = run.concepts
-    strength = concepts["frequency"] * concepts["mean_activation"]
-    ranked = strength[strength > 0].nlargest(k).index
-    return ", ".join(
-        f"#{concept_id} {name}".rstrip()
-        for concept_id, name in concepts.loc[ranked, ["concept_id", "name"]].itertuples(index=False)
-    )
+    """Name the concepts that are strongest on a run's cells, taken together."""
+    from napari_cytosae.export import strongest_on_cell
+
+    strength: dict[str, float] = {}
+    every = max(1, len(run) // _MOST_LOOKED_AT)
+    for label in run.table["label"].iloc[::every]:
+        for ranked in strongest_on_cell(run, int(label), 2 * k):
+            name = f"#{ranked.concept.concept_id} {ranked.concept.name}".rstrip()
+            strength[name] = strength.get(name, 0.0) + ranked.on_cell
+    return ", ".join(sorted(strength, key=lambda name: -strength[name])[:k])
 
 
 def print_summary(outcomes: list[Outcome], out: Path) -> None:

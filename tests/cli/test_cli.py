@@ -14,6 +14,7 @@ from napari_cytosae.cli_analyze import find_images, run_folders
 from napari_cytosae.cli_progress import Display
 from napari_cytosae.concepts import open_run
 from napari_cytosae.errors import ImageError
+from napari_cytosae.export import strongest_on_cell
 from napari_cytosae.models import Bundle
 
 
@@ -339,3 +340,17 @@ def test_view_names_a_path_that_is_not_there(tmp_path, invoke):
     done = invoke("view", tmp_path / "nothing.cytosae")
     assert done.exit_code == 1
     assert "nothing.cytosae does not exist" in done.stderr.replace("\n", "")
+
+
+def test_the_summary_names_the_concepts_that_are_strongest_on_the_cells(
+    images, model, tmp_path, invoke
+):
+    done = invoke("analyze", images[0], "--out", tmp_path, "--no-pictures", *model)
+    run = open_run(tmp_path / "a.cytosae")
+    strength = {}
+    for label in run.table["label"]:
+        for found in strongest_on_cell(run, int(label), 6):
+            concept_id = found.concept.concept_id
+            strength[concept_id] = strength.get(concept_id, 0) + found.on_cell
+    strongest = sorted(strength, key=lambda concept_id: -strength[concept_id])[:3]
+    assert ", ".join(f"#{concept_id}" for concept_id in strongest) in done.stdout

@@ -79,8 +79,8 @@ def draw_contact_sheet(cells: Sequence[ShownCell], title: str, path: Path) -> No
     )
     canvas.text(title, _MARGIN, 36, 22, bold=True, room=canvas.width - 2 * _MARGIN)
     canvas.text(
-        "Typical cells beside the concepts that are strongest within their outline. Colour: "
-        "activation, clear at zero, full at the run's maximum. Bar: share of all patches.",
+        "Concepts that are strongest within the cell. Colour: activation, full at the run's "
+        "maximum. Bar: share of patches.",
         _MARGIN,
         62,
         16,
