@@ -17,7 +17,7 @@ def publish(monkeypatch):
     """Let the bundle ``cytosae`` come from one URL."""
 
     def publish(url):
-        published = _Published("a test", 3_000_000, {"weights.pth": (url,)}, "weights.pth", "")
+        published = _Published("a test", 3_000_000, {"weights.pth": (url,)}, "weights.pth", "", {})
         monkeypatch.setitem(PUBLISHED, "cytosae", published)
 
     return publish
