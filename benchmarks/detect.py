@@ -43,7 +43,7 @@ def score(image: np.ndarray, boxes: list[tuple[float, ...]]) -> tuple[int, int, 
 
 
 def changes() -> dict[str, object]:
-    """Changes of light and position that should make no difference."""
+    """Name the changes of light and position that should make no difference."""
     return {
         "as it is": lambda image: (image, lambda box, shape: box),
         "brightness x 0.8": lambda image: (_scaled(image, (0.8,) * 3), lambda box, shape: box),

@@ -280,10 +280,9 @@ def print_summary(outcomes: list[Outcome], out: Path) -> None:
         )
     console = results()
     console.print(table)
-    console.print(
-        Text(f"Run folders are in {out}; their tables and pictures in export/ of each."),
-        soft_wrap=True,
-    )
+    if any(outcome.run is not None for outcome in outcomes):
+        words = f"Run folders are in {out}; their tables and pictures in export/ of each."
+        console.print(Text(words), soft_wrap=True)
 
 
 def exit_status(outcomes: list[Outcome], n_images: int) -> int:

@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
         assert invoke(*command).exit_code == 0
         run = open_run(tmp_path / "c.cytosae")
         whole = tmp_path / "whole"
-        assert invoke("analyze", images[2], "--out", whole, *model).exit_code == 0
+        assert invoke("analyze", images[2], "--out", whole, "--no-pictures", *model).exit_code == 0
         uninterrupted = open_run(whole / "c.cytosae")
         assert not run.unfinished
         assert (run.adata.X != uninterrupted.adata.X).nnz == 0
@@ -155,7 +155,7 @@ def test_cells_come_from_a_file(smear, images, model, tmp_path, kind, invoke):
         Image.fromarray(smear.labels.astype(np.uint16)).save(path)
     else:
         smear.cells[["centroid_y", "centroid_x"]].to_csv(path, index=False)
-    done = invoke("analyze", images[0], "--out", tmp_path, "--cells", path, *model)
+    done = invoke("analyze", images[0], "--out", tmp_path, "--cells", path, "--no-pictures", *model)
     assert done.exit_code == 0, done.output
     run = open_run(tmp_path / "a.cytosae")
     assert len(run) == len(smear.cells)
@@ -167,7 +167,10 @@ def test_cells_come_from_a_file(smear, images, model, tmp_path, kind, invoke):
 
 def test_a_whole_image_is_one_cell(images, model, tmp_path, invoke):
     assert (
-        invoke("analyze", images[0], "--out", tmp_path, "--cells", "whole", *model).exit_code == 0
+        invoke(
+            "analyze", images[0], "--out", tmp_path, "--cells", "whole", "--no-pictures", *model
+        ).exit_code
+        == 0
     )
     run = open_run(tmp_path / "a.cytosae")
     assert len(run) == 1

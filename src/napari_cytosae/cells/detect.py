@@ -21,6 +21,8 @@ BLUR_UM = 0.2
 NUCLEUS_UM = 9.0
 # Colours are estimated on an image of at most so many pixels a side.
 STAIN_PX = 400
+# Glass is never as dark as this in green, even underexposed by half.
+DARK = 40
 # Larger images are measured in windows, so that red cells stay large enough to be seen.
 WINDOW_PX = 1024
 MOST_WINDOWS = 9
@@ -216,7 +218,7 @@ def _check_colour(rgb: NDArray[np.uint8], reference: StainReference) -> None:
         raise CellsError(
             "The image is grey, and cells are found by the colour of their stain. " + instead
         )
-    if max(reference.glass) < 40:
+    if reference.glass[1] < DARK:
         raise CellsError(
             "The image's background is dark (fluorescence?), and cells are found on bright-field "
             "smears only. " + instead

@@ -30,7 +30,9 @@ def cell_matter(relative: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     red, green, blue = relative[..., 0], relative[..., 1], relative[..., 2]
     azure = red + green - blue
-    cytoplasm = (green > 0.3) & (blue < 0.35 * green)
+    # Basophilic cytoplasm absorbs red as much as green, which no red cell does.
+    basophilic = (red > 0.75 * green) & (blue < 0.45 * green)
+    cytoplasm = (green > 0.3) & ((blue < 0.35 * green) | basophilic)
     eosin = (green > 1.3) & (red < 0.27 * green)
     return np.asarray((azure > 1.5) | cytoplasm | eosin)
 
@@ -107,7 +109,7 @@ def _opened(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
 # Parts of one cell: together as round as a cell, and no larger than the largest leucocytes.
 ROUND_ASPECT = 1.45
 ROUND_SOLIDITY = 0.78
-WIDEST_CELL_UM = 24.0
+WIDEST_CELL_UM = 25.0
 
 
 def join_parts_of_one_cell(
@@ -129,14 +131,23 @@ def join_parts_of_one_cell(
     nuclei, cells : (H, W) int32
         Ids 1 … n from top to bottom.
     """
-    cells = cells.copy()
+    cells, nuclei = cells.copy(), nuclei.copy()
+    windows = dict(enumerate(ndi.find_objects(cells), start=1))
+    now = {index: index for index in windows}
     pairs = _touching(cells)
     # The longest common border first.
-    for a, b in sorted(pairs, key=lambda pair: -pairs[pair]):
-        mask = (cells == a) | (cells == b)
-        if (cells == a).any() and (cells == b).any() and _round(mask, microns_per_pixel):
-            cells[cells == b] = a
-            nuclei = np.where(nuclei == b, a, nuclei)
+    for pair in sorted(pairs, key=lambda pair: -pairs[pair]):
+        a, b = now[pair[0]], now[pair[1]]
+        if a == b:
+            continue
+        window = _around(windows[a], windows[b])
+        mask = (cells[window] == a) | (cells[window] == b)
+        if not _round(mask, microns_per_pixel):
+            continue
+        for image in (cells, nuclei):
+            image[window][image[window] == b] = a
+        windows[a] = window
+        now = {index: a if owner == b else owner for index, owner in now.items()}
     ids = np.unique(cells)
     return (
         np.searchsorted(ids, nuclei).astype(np.int32),
@@ -158,12 +169,19 @@ def _touching(cells: NDArray[np.int32]) -> dict[tuple[int, int], int]:
     return borders
 
 
+def _around(a: tuple[slice, ...], b: tuple[slice, ...]) -> tuple[slice, ...]:
+    return tuple(
+        slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True)
+    )
+
+
 def _round(mask: NDArray[np.bool_], microns_per_pixel: float) -> bool:
     """Tell whether a shape could be one cell."""
-    window = ndi.find_objects(mask.astype(np.int8))[0]
+    if max(mask.shape) * microns_per_pixel > WIDEST_CELL_UM:
+        return False
     # Without threads and torn edges, which tell nothing of the number of cells.
-    shape = _opened(mask[window], max(1, round(THREAD_UM / microns_per_pixel)))
-    if not shape.any() or max(shape.shape) * microns_per_pixel > WIDEST_CELL_UM:
+    shape = _opened(mask, max(1, round(THREAD_UM / microns_per_pixel)))
+    if not shape.any():
         return False
     short, long = np.linalg.eigvalsh(np.cov(np.argwhere(shape).T))
     if long > ROUND_ASPECT**2 * short:

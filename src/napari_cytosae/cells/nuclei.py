@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
+from scipy.spatial import KDTree
 from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
 from skimage.measure import label
@@ -39,9 +40,9 @@ class NucleusRules:
     largest_um2: float = 2500.0
     smallest_segment_um2: float = 4.0
     segment_gap_um: float = 3.0
-    widest_um: float = 17.0
-    whole_um2: float = 36.0
-    apart_um: float = 6.5
+    widest_um: float = 18.0
+    whole_um2: float = 40.0
+    apart_um: float = 7.0
 
 
 @dataclass(slots=True)
@@ -157,12 +158,7 @@ def _join_segments(
     """Give the segments of one nucleus one id, the nearest first."""
     segments = _segments(parts, microns_per_pixel, rules)
     ids = list(segments)
-    gaps: list[tuple[float, int, int]] = []
-    for n, i in enumerate(ids):
-        for j in ids[n + 1 :]:
-            gap = _gap(segments[i].outline, segments[j].outline, rules.segment_gap_um)
-            if gap is not None:
-                gaps.append((gap, i, j))
+    gaps = _gaps(segments, rules.segment_gap_um)
     owner = {i: i for i in ids}
     for _, i, j in sorted(gaps):
         a, b = segments[owner[i]], segments[owner[j]]
@@ -201,13 +197,24 @@ def _segments(
     return segments
 
 
-def _gap(a: NDArray[np.float64], b: NDArray[np.float64], limit: float) -> float | None:
-    """Give the distance of two outlines, None beyond the limit."""
-    if (a.min(0) > b.max(0) + limit).any() or (b.min(0) > a.max(0) + limit).any():
-        return None
-    squared = ((a[:, np.newaxis] - b[np.newaxis]) ** 2).sum(axis=-1)
-    gap = float(np.sqrt(squared.min()))
-    return gap if gap <= limit else None
+def _gaps(segments: dict[int, _Segment], limit: float) -> list[tuple[float, int, int]]:
+    """Measure the distance of every two outlines that are not further apart than the limit."""
+    ids = np.array(list(segments), np.int64)
+    if ids.size < 2:
+        return []
+    low = np.array([segment.outline.min(axis=0) for segment in segments.values()]) - limit
+    high = np.array([segment.outline.max(axis=0) for segment in segments.values()])
+    gaps = []
+    for n, i in enumerate(ids.tolist()):
+        near = ((low[n + 1 :] <= high[n]) & (low[n] <= high[n + 1 :])).all(axis=1)
+        if not near.any():
+            continue
+        tree = KDTree(segments[i].outline)
+        for j in ids[n + 1 :][near].tolist():
+            gap = float(tree.query(segments[j].outline)[0].min())
+            if gap <= limit:
+                gaps.append((gap, i, j))
+    return gaps
 
 
 def _one_nucleus(a: _Segment, b: _Segment, rules: NucleusRules) -> bool:

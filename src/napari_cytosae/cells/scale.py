@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 # Usual diameter of red cells on a dried smear, measured at the steepest part of their rim.
-RED_CELL_UM = 7.2
+RED_CELL_UM = 7.5
 # Images are reduced to at most so many pixels a side before red cells are looked for.
 SIDE = 320
 # The smallest radius that is looked for, in pixels of the image that is searched.
@@ -63,7 +63,32 @@ def red_cell_diameter(green: NDArray[np.float32], elsewhere: NDArray[np.bool_]) 
     near = np.abs(np.log(radius / best)) < 2 * spread
     if np.minimum(arc[near], 1.0).sum() < 1.2:
         return None
-    return 2.0 * float(np.exp(np.average(np.log(radius[near]), weights=weight[near])))
+    diameter = 2.0 * float(np.exp(np.average(np.log(radius[near]), weights=weight[near])))
+    # The ends of elliptocytes are circles too, narrower than the cells.
+    return max(diameter, _diameter_of_lone_cells(solid) or 0.0)
+
+
+def _diameter_of_lone_cells(solid: NDArray[np.bool_]) -> float | None:
+    """Give the median diameter, by area, of ellipses that stand alone; None below eight."""
+    parts, count = ndi.label(ndi.binary_fill_holes(solid))
+    edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    y, x = np.nonzero(parts)
+    part = parts[y, x]
+    area = np.maximum(np.bincount(part, minlength=count + 1), 1).astype(np.float64)
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(part, values, minlength=count + 1) / area
+
+    dy, dx = y - mean(y.astype(np.float64))[part], x - mean(x.astype(np.float64))[part]
+    determinant = mean(dy * dy) * mean(dx * dx) - mean(dy * dx) ** 2
+    # An ellipse fills the ellipse of its own moments; clumps and crescents do not.
+    filling = area / (4 * np.pi * np.sqrt(np.maximum(determinant, 1e-9)))
+    lone = (filling > 0.96) & (area > np.pi * SMALLEST_RADIUS_PX**2)
+    lone[0] = False
+    lone[edge] = False
+    if np.count_nonzero(lone) < 8:
+        return None
+    return float(np.sqrt(4 / np.pi * np.median(area[lone])))
 
 
 def _circles(
