@@ -124,7 +124,8 @@ def test_without_a_network_it_is_said_where_the_file_can_be_put(invoke, publish,
         publish(f"http://127.0.0.1:{closed.getsockname()[1]}/weights.pth")
         done = invoke("bundles", "fetch", "cytosae")
     assert done.exit_code == 1
-    assert f"put the file here: {home / 'bundles' / 'cytosae' / 'weights.pth'}" in done.stderr
+    assert "put it here" in done.stderr
+    assert str(home / "bundles" / "cytosae" / "weights.pth") in done.stderr
 
 
 def test_ctrl_c_stops_a_download_and_says_that_it_goes_on(invoke, monkeypatch):
