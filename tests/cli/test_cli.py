@@ -127,6 +127,8 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
         if step.stage == "encode" and display._place == 2:
             signal.raise_signal(signal.SIGINT)
 
+    # A process that was started in the background may have inherited that Ctrl-C is ignored.
+    before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as interrupted:
         interrupted.setattr(Display, "show", show_and_press)
         stopped = invoke(*command)
@@ -135,7 +137,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     assert "repeat the command" in stopped.stderr
     assert not open_run(tmp_path / "a.cytosae").unfinished
     assert open_run(tmp_path / "c.cytosae").unfinished
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     if resumed:
         assert invoke(*command).exit_code == 0
         run = open_run(tmp_path / "c.cytosae")
