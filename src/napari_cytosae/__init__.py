@@ -1,8 +1,9 @@
 """What a vision transformer sees in blood and marrow cells, concept by concept."""
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from napari_cytosae.cells import Cells, detect_cells, read_cells
@@ -18,16 +19,10 @@ except PackageNotFoundError:  # a source tree that was never installed
 # Public names and the rooms they live in. They are imported on first use, so that a viewer's
 # start-up never pays for torch.
 _HOMES = {
-    "Bundle": "models",
-    "Cells": "cells",
-    "Run": "concepts",
-    "Slide": "slides",
-    "analyze": "concepts",
-    "detect_cells": "cells",
-    "load_bundle": "models",
-    "open_run": "concepts",
-    "read_cells": "cells",
-    "sample_smear": "slides",
+    "cells": ["Cells", "detect_cells", "read_cells"],
+    "concepts": ["Run", "analyze", "open_run"],
+    "models": ["Bundle", "load_bundle"],
+    "slides": ["Slide", "sample_smear"],
 }
 
 __all__ = [
@@ -44,14 +39,4 @@ __all__ = [
     "sample_smear",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its room on first use."""
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """List the public names, imported or not."""
-    return sorted(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

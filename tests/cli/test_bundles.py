@@ -136,7 +136,7 @@ def test_ctrl_c_stops_a_download_and_says_that_it_goes_on(invoke, monkeypatch):
         assert cancelled()
         raise Cancelled("stopped")
 
-    monkeypatch.setattr("napari_cytosae.models.registry.fetch_bundle", fetch)
+    monkeypatch.setattr("napari_cytosae.models.fetch_bundle", fetch)
     done = invoke("bundles", "fetch", "cytosae")
     assert done.exit_code == 130
     assert "goes on from there" in done.stderr

@@ -3,8 +3,9 @@
 Names are imported on first use: reading a run needs no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts.analysis import analyze, analyze_steps
@@ -28,26 +29,13 @@ if TYPE_CHECKING:
     from napari_cytosae.concepts.steps import CellsFound, Progress
 
 _HOMES = {
-    "ActiveConcept": "cell",
-    "AnalysisJob": "job",
-    "Canvas": "maps",
-    "CellActivations": "cell",
-    "CellsFound": "steps",
-    "EncodeOptions": "encode",
-    "EncodedBatch": "encode",
-    "PlacedMap": "maps",
-    "Progress": "steps",
-    "Run": "run",
-    "analyze": "analysis",
-    "analyze_steps": "analysis",
-    "colour_by": "maps",
-    "default_folder": "job",
-    "encode_crops": "encode",
-    "encode_one": "encode",
-    "open_run": "run",
-    "paint_maps": "maps",
-    "place_map": "maps",
-    "place_maps": "maps",
+    "analysis": ["analyze", "analyze_steps"],
+    "cell": ["ActiveConcept", "CellActivations"],
+    "encode": ["EncodeOptions", "EncodedBatch", "encode_crops", "encode_one"],
+    "job": ["AnalysisJob", "default_folder"],
+    "maps": ["Canvas", "PlacedMap", "colour_by", "paint_maps", "place_map", "place_maps"],
+    "run": ["Run", "open_run"],
+    "steps": ["CellsFound", "Progress"],
 }
 
 __all__ = [
@@ -73,14 +61,4 @@ __all__ = [
     "place_maps",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module on first use."""
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """List the public names, imported or not."""
-    return sorted(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

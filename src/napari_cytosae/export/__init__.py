@@ -3,8 +3,9 @@
 Names are imported on first use: a table needs no drawing library.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from napari_cytosae.export.folder import EXPORT_FOLDER, export_run, remove_exports
@@ -13,15 +14,10 @@ if TYPE_CHECKING:
     from napari_cytosae.export.tables import cell_table, concept_table, write_table
 
 _HOMES = {
-    "CellConcept": "on_cell",
-    "EXPORT_FOLDER": "folder",
-    "cell_table": "tables",
-    "concept_table": "tables",
-    "export_run": "folder",
-    "remove_exports": "folder",
-    "strongest_on_cell": "on_cell",
-    "write_pictures": "pictures",
-    "write_table": "tables",
+    "folder": ["EXPORT_FOLDER", "export_run", "remove_exports"],
+    "on_cell": ["CellConcept", "strongest_on_cell"],
+    "pictures": ["write_pictures"],
+    "tables": ["cell_table", "concept_table", "write_table"],
 }
 
 __all__ = [
@@ -36,9 +32,4 @@ __all__ = [
     "write_table",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module on first use."""
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -3,8 +3,9 @@
 Names are imported on first use: a viewer lists the available bundles without paying for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from napari_cytosae.models.backbone import Backbone, load_backbone
@@ -22,22 +23,14 @@ if TYPE_CHECKING:
     from napari_cytosae.models.sparse import SparseActivations
 
 _HOMES = {
-    "Backbone": "backbone",
-    "Bundle": "bundle",
-    "BundleInfo": "registry",
-    "Precision": "device",
-    "Preprocessing": "preprocessing",
-    "SparseActivations": "sparse",
-    "SparseAutoencoder": "sae",
-    "add_bundle": "registry",
-    "available_bundles": "registry",
-    "fetch_bundle": "registry",
-    "load_backbone": "backbone",
-    "load_bundle": "bundle",
-    "load_sae": "sae_files",
-    "resolve_device": "device",
-    "resolve_precision": "device",
-    "save_sae": "sae_files",
+    "backbone": ["Backbone", "load_backbone"],
+    "bundle": ["Bundle", "load_bundle"],
+    "device": ["Precision", "resolve_device", "resolve_precision"],
+    "preprocessing": ["Preprocessing"],
+    "registry": ["BundleInfo", "add_bundle", "available_bundles", "fetch_bundle"],
+    "sae": ["SparseAutoencoder"],
+    "sae_files": ["load_sae", "save_sae"],
+    "sparse": ["SparseActivations"],
 }
 
 __all__ = [
@@ -59,14 +52,4 @@ __all__ = [
     "save_sae",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module on first use."""
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """List the public names, imported or not."""
-    return sorted(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)
