@@ -14,9 +14,6 @@ from typer.core import TyperGroup
 from napari_cytosae import __version__
 from napari_cytosae.errors import Cancelled, CytoSAEError
 
-CANCELLED = 130
-"""Exit status after Ctrl-C, as shells have it."""
-
 
 class _Commands(TyperGroup):
     """Puts the package's own errors into one line on stderr."""
@@ -27,7 +24,7 @@ class _Commands(TyperGroup):
         except CytoSAEError as error:
             if ctx.find_root().params.get("debug"):
                 raise
-            from napari_cytosae.cli_console import complain
+            from napari_cytosae.cli_console import CANCELLED, complain
 
             complain(error)
             raise typer.Exit(CANCELLED if isinstance(error, Cancelled) else 1) from None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import typer
 from rich.text import Text
 
-from napari_cytosae.cli_console import complain, note, plain_table, results
+from napari_cytosae.cli_console import CANCELLED, complain, note, plain_table, results
 from napari_cytosae.cli_progress import Display, stop_on_ctrl_c
 from napari_cytosae.errors import Cancelled, CytoSAEError, ImageError
+from napari_cytosae.slides import image_stem
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts import Run
@@ -25,7 +26,6 @@ _SUFFIXES = {
 N_TOP_CONCEPTS = 3
 # Cells that the summary of a run looks at; more would not change its three concepts.
 _MOST_LOOKED_AT = 100
-_CANCELLED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def run_folders(images: list[Path], out: Path) -> list[Path]:
     that the same images get the same names when the command is repeated; numbers are the last
     resort.
     """
-    names = [image.stem.removesuffix(".ome") for image in images]
+    names = [image_stem(image) for image in images]
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(names):  # some file systems do not tell case apart
         groups.setdefault(name.casefold(), []).append(place)
@@ -180,7 +180,7 @@ def analyze_images(paths: list[Path], out: Path, options: AnalyzeOptions) -> int
     images = find_images(paths)
     folders = run_folders(images, out)
     for image, folder in zip(images, folders, strict=True):
-        if folder.stem != image.stem.removesuffix(".ome"):
+        if folder.stem != image_stem(image):
             note(f"{image}: others have its name, so its run folder is {folder.name}.")
     outcomes: list[Outcome] = []
     with stop_on_ctrl_c() as cancelled, Display(len(images)) as display:
@@ -295,7 +295,7 @@ def exit_status(outcomes: list[Outcome], n_images: int) -> int:
                 "What is done is kept: repeat the command, and it goes on from there."
             )
         )
-        return _CANCELLED
+        return CANCELLED
     if failed:
         names = ", ".join(outcome.image.name for outcome in failed)
         complain(f"{len(failed)} of {n_images} images failed: {names}")

@@ -8,6 +8,9 @@ from rich.text import Text
 
 from napari_cytosae.errors import Cancelled
 
+CANCELLED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 # Wide enough that no path is cut where a file or another program reads the output.
 _UNBOUNDED = 1000
 

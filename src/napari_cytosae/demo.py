@@ -12,7 +12,7 @@ from napari_cytosae.cli_analyze import AnalyzeOptions, Outcome, analyze_one, exi
 from napari_cytosae.cli_console import note, plain_table, results
 from napari_cytosae.cli_progress import Display, stop_on_ctrl_c
 from napari_cytosae.errors import CytoSAEError
-from napari_cytosae.slides import Slide, sample_smear
+from napari_cytosae.slides import Slide, image_stem, sample_smear
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts import Run
@@ -86,7 +86,7 @@ def run_demo(image: Path | None, out: Path, *, view: bool, overwrite: bool) -> i
         sample = sample_smear()
         image, is_new = place_sample(sample, out / SAMPLE_FOLDER)
         overwrite |= is_new
-    name = image.stem.removesuffix(".ome")
+    name = image_stem(image)
     options = AnalyzeOptions(overwrite=overwrite)
     with stop_on_ctrl_c() as cancelled, Display(n_images=1) as display:
         display.begin(image.name)

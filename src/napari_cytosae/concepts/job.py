@@ -11,7 +11,7 @@ from napari_cytosae.cells import Cells, cells_from_labels, read_cells
 from napari_cytosae.concepts.encode import Precision
 from napari_cytosae.errors import CellsError, RunError
 from napari_cytosae.models import Bundle
-from napari_cytosae.slides import Slide
+from napari_cytosae.slides import Slide, image_stem
 
 THRESHOLD = 0.2
 """τ of the paper's patient barcodes, which count the tokens above it."""
@@ -130,4 +130,4 @@ def default_folder(image: str | Path | Slide) -> Path:
             "An image that is not a file has no folder beside it: say where the run is to be kept "
             "with out='NAME.cytosae'."
         )
-    return path.with_name(path.stem.removesuffix(".ome") + ".cytosae")
+    return path.with_name(image_stem(path) + ".cytosae")

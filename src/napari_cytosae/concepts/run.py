@@ -184,9 +184,13 @@ class Run:
         RunError
             Where there is no such cell or patch, or the cell is not encoded yet.
         """
-        return self.cell(label).active_concepts(
-            patch, k, frequencies=self._frequencies, names=self._names
-        )
+        return self.rank(self.cell(label), patch, k)
+
+    def rank(
+        self, cell: CellActivations, patch: tuple[int, int] | None = None, k: int | None = None
+    ) -> list[ActiveConcept]:
+        """Do what `active_concepts` does for a cell that has been read already."""
+        return cell.active_concepts(patch, k, frequencies=self._frequencies, names=self._names)
 
     def concepts_at(
         self, label: int, patch: tuple[int, int], k: int | None = None

@@ -38,3 +38,8 @@ def open_image(path: Path) -> OpenedImage:
         f"{path.name} is not an image that can be read; "
         "PNG, JPEG, BMP, TIFF, OME-TIFF, SVS and NDPI files can."
     )
+
+
+def image_stem(path: Path) -> str:
+    """Name an image without its suffix, ``.ome.tif`` being one: what its run is called by."""
+    return path.stem.removesuffix(".ome")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from napari_cytosae.models.registry import home_folder
+from napari_cytosae.slides import image_stem
 
 
 def run_folder_for(name: str, file: Path | None, parent: Path | None = None) -> Path:
@@ -22,7 +23,7 @@ def run_folder_for(name: str, file: Path | None, parent: Path | None = None) -> 
         Folder that the user chose; without it the image's own, and where that cannot be written
         or there is none, ``runs`` in the user's data folder.
     """
-    stem = file.stem.removesuffix(".ome") if file is not None else name
+    stem = image_stem(file) if file is not None else name
     stem = re.sub(r"[^\w.\- ]+", "_", stem).strip(" .") or "image"
     if parent is None and file is not None and os.access(file.parent, os.W_OK):
         parent = file.parent
