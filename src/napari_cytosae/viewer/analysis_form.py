@@ -13,14 +13,13 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
+from superqt import QCollapsible, QElidingLabel
 
 from napari_cytosae.errors import CytoSAEError, ImageError
 from napari_cytosae.models.registry import BundleInfo, available_bundles
@@ -29,6 +28,7 @@ from napari_cytosae.viewer.analysis_work import AnalysisRequest, ModelChoice
 from napari_cytosae.viewer.cell_layers import cells_of_layer
 from napari_cytosae.viewer.placement import file_of, microns_per_pixel, slide_of
 from napari_cytosae.viewer.run_folders import run_folder_for
+from napari_cytosae.viewer.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,14 @@ class AnalysisForm(QWidget):
         self._loaded: tuple[ModelChoice, Any] | None = None
         self._build()
         self._fill_models()
+        self.subscriptions = Subscriptions()
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
-            event.connect(self._refresh_layers)
+            self.subscriptions.connect(event, self._refresh_layers)
         # Each layer's own renaming, for those that are there already and those to come.
         for layer in viewer.layers:
-            layer.events.name.connect(self._refresh_layers)
-        events.inserted.connect(self._watch_name)
+            self.subscriptions.connect(layer.events.name, self._refresh_layers)
+        self.subscriptions.connect(events.inserted, self._watch_name)
         self._refresh_layers()
 
     # -- building --------------------------------------------------------------------------
@@ -143,7 +144,7 @@ class AnalysisForm(QWidget):
         form.addRow("Precision", self.precision)
         form.addRow("Device", self.device)
         form.addRow("Keep run in", folder)
-        options = QCollapsible("Options")
+        options = QCollapsible("Options", expandedIcon="▾", collapsedIcon="▸")
         options.setContent(content)
         options.layout().setContentsMargins(0, 0, 0, 0)
         options.collapse(animate=False)
@@ -163,7 +164,7 @@ class AnalysisForm(QWidget):
                 self.image.setCurrentIndex(index)
 
     def _watch_name(self, event: Any) -> None:
-        event.value.events.name.connect(self._refresh_layers)
+        self.subscriptions.connect(event.value.events.name, self._refresh_layers)
 
     def _refresh_layers(self, event: Any = None) -> None:
         """List the layers anew; what was chosen stays chosen while it is there."""
@@ -270,7 +271,7 @@ class AnalysisForm(QWidget):
             self,
             "Sparse autoencoder trained on this backbone",
             str(Path(backbone).parent),
-            "Checkpoints (*.pt *.pth *.safetensors);;All files (*)",
+            "Checkpoints (*.pt *.pth *.safetensors *.json);;All files (*)",
         )
         return ModelChoice(backbone=Path(backbone), sae=Path(sae)) if sae else None
 
@@ -344,9 +345,9 @@ def _combo(tooltip: str) -> QComboBox:
     return combo
 
 
-def _note() -> QLabel:
+def _note() -> QElidingLabel:
     """Make a small label for a one-line remark; its tooltip has room for more."""
-    label = QLabel()
+    label = QElidingLabel()
     font = label.font()
     font.setPointSizeF(font.pointSizeF() * 0.9)
     label.setFont(font)

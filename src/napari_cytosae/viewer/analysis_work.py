@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -70,11 +70,11 @@ class AnalysisRequest:
     model: ModelChoice
     bundle: Bundle | None
     out: Path
-    microns_per_pixel: float | None = None
-    crop_um: float = 25.0
-    threshold: float = 0.2
-    precision: str = "auto"
-    device: str = "auto"
+    microns_per_pixel: float | None
+    crop_um: float
+    threshold: float
+    precision: str
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Clicked:
 
 def obtain(
     model: ModelChoice, bundle: Bundle | None, cancelled: Callable[[], bool]
-) -> Iterator[Downloading | ModelReady]:
+) -> Generator[Downloading | ModelReady, None, None]:
     """Load a model, after fetching it where it is not here yet; ``ModelReady`` comes last."""
     keep_triton_out()
     from napari_cytosae.models import load_bundle
@@ -155,7 +155,7 @@ def _fetched(name: str, cancelled: Callable[[], bool]) -> Iterator[Downloading]:
             return
 
 
-def analyse(request: AnalysisRequest, cancelled: Callable[[], bool]) -> Iterator[Any]:
+def analyse(request: AnalysisRequest, cancelled: Callable[[], bool]) -> Generator[Any, None, None]:
     """Run the analysis; yields what `analyze_steps` yields, and what else the views need."""
     keep_triton_out()
     from napari_cytosae.concepts import AnalysisJob, EncodedBatch, analyze_steps
@@ -225,7 +225,7 @@ def encode_clicked(
     results: Results | None,
     yx: tuple[int, int],
     cancelled: Callable[[], bool],
-) -> Iterator[Downloading | ModelReady | Clicked]:
+) -> Generator[Downloading | ModelReady | Clicked, None, None]:
     """Encode just the cell under a click; finds cells around it where none are known.
 
     Parameters
@@ -235,20 +235,27 @@ def encode_clicked(
     yx
         The click, in pixels of the image.
     """
-    from napari_cytosae.concepts import EncodeOptions, encode_one
+    keep_triton_out()
+    from napari_cytosae.concepts import AnalysisJob, EncodeOptions, encode_one
 
     bundle = None
     for step in obtain(request.model, request.bundle, cancelled):
         yield step
         if isinstance(step, ModelReady):
             bundle = step.bundle
+    made_from = (
+        AnalysisJob(image=request.slide, cells=request.cells).cells_identity(),
+        request.microns_per_pixel,
+        request.crop_um,
+        bundle.digest,
+    )
     windowed = request.cells == "detect" and max(request.slide.shape) > CLICK_WINDOW_PX
     if (
         results is None
-        or results.bundle_digest != bundle.digest
+        or results.made_from != made_from
         or (windowed and results.label_at(*yx) is None)
     ):
-        results = _cells_around(request, yx, bundle)
+        results = _cells_around(request, yx, bundle, made_from)
     label = results.label_at(*yx)
     if label is not None and results.answer(label) is None:
         options = EncodeOptions(precision=request.precision, device=request.device)
@@ -257,7 +264,9 @@ def encode_clicked(
     yield Clicked(results, label)
 
 
-def _cells_around(request: AnalysisRequest, yx: tuple[int, int], bundle: Bundle) -> Results:
+def _cells_around(
+    request: AnalysisRequest, yx: tuple[int, int], bundle: Bundle, made_from: tuple[Any, ...]
+) -> Results:
     """Find cells: in the whole image where it is small, else in a window around the click."""
     slide, size = request.slide, request.microns_per_pixel
     if isinstance(request.cells, Cells):
@@ -271,7 +280,16 @@ def _cells_around(request: AnalysisRequest, yx: tuple[int, int], bundle: Bundle)
     else:
         cells = _detect_window(slide, yx, size)
     geometry = CropGeometry(crop_um=request.crop_um, whole=request.cells == "whole")
-    return Results(slide, cells.labels, cells.table, bundle.name, bundle.digest, geometry, size)
+    return Results(
+        slide,
+        cells.labels,
+        cells.table,
+        bundle.name,
+        bundle.digest,
+        geometry,
+        size,
+        made_from=made_from,
+    )
 
 
 def _detect_window(slide: Slide, yx: tuple[int, int], size: float | None) -> Cells:

@@ -19,6 +19,7 @@ from napari_cytosae.concepts import ActiveConcept
 from napari_cytosae.viewer.concept_list import ConceptList, ConceptRow, percent
 from napari_cytosae.viewer.crop_view import CropView, heat_image
 from napari_cytosae.viewer.session import Session
+from napari_cytosae.viewer.subscriptions import Subscriptions
 
 EMPTY = "Press Run to find and analyse all cells, or click a cell to look at that one alone."
 
@@ -35,10 +36,14 @@ class CellPanel(QWidget):
         self._session = session
         self._shown: int | None = None
         self._build()
-        session.selection_changed.connect(self.refresh)
-        session.results_changed.connect(self._on_results)
-        session.pins_changed.connect(self._show_concepts)
-        session.preview_changed.connect(self._show_heats)
+        self.subscriptions = Subscriptions()
+        for signal, slot in (
+            (session.selection_changed, self.refresh),
+            (session.results_changed, self._on_results),
+            (session.pins_changed, self._show_concepts),
+            (session.preview_changed, self._show_heats),
+        ):
+            self.subscriptions.connect(signal, slot)
         self.refresh()
 
     def _build(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from threading import Event
@@ -14,7 +15,7 @@ from superqt.utils import create_worker
 from napari_cytosae.errors import Cancelled
 
 # A job gets a function that tells whether it was cancelled, and yields what the views may show.
-Job = Callable[[Callable[[], bool]], Iterator[Any]]
+Job = Callable[[Callable[[], bool]], Generator[Any, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,9 @@ class _Broke:
 class JobRunner(QObject):
     """Run generators in a worker thread, and hand what they yield to the main thread.
 
-    A new job takes the place of the one that runs: the older one is cancelled, and nothing that it
-    still yields reaches anybody.
+    A new job takes the place of the one that runs: the older one is cancelled, nothing that it
+    still yields reaches anybody, and the new one begins when it has let go of what it holds (a run
+    folder has room for one).
     """
 
     started = Signal()
@@ -47,7 +49,8 @@ class JobRunner(QObject):
         self._current: int | None = None
         self._cancel = Event()
         # A worker that nobody holds is collected in mid-run.
-        self._workers: dict[int, Any] = {}
+        self._worker: Any = None
+        self._waiting: Any = None
 
     @property
     def busy(self) -> bool:
@@ -57,7 +60,7 @@ class JobRunner(QObject):
     @property
     def idle(self) -> bool:
         """Whether no thread works any more, not even for a job that was cancelled."""
-        return not self._workers
+        return self._worker is None
 
     def start(self, job: Job) -> None:
         """Start a job; one that runs is cancelled."""
@@ -65,11 +68,17 @@ class JobRunner(QObject):
         self._cancel = Event()
         self._current = job_id = next(self._ids)
         worker = create_worker(_numbered, job_id, job, self._cancel.is_set, _start_thread=False)
-        self._workers[job_id] = worker
-        # Bound methods of a QObject are called in its thread, the main one; a lambda's would not be.
+        # Bound methods of a QObject are called in its thread, the main one; a lambda's are not.
         worker.yielded.connect(self._on_yielded)
         worker.returned.connect(self._on_returned)
         self.started.emit()
+        if self._worker is None:
+            self._begin(worker)
+        else:
+            self._waiting = worker
+
+    def _begin(self, worker: Any) -> None:
+        self._worker, self._waiting = worker, None
         worker.start()
 
     def cancel(self) -> None:
@@ -78,7 +87,7 @@ class JobRunner(QObject):
 
     def abandon(self) -> None:
         """Cancel, and drop whatever still comes: the views are going away."""
-        self._current = None
+        self._current = self._waiting = None
         self._cancel.set()
 
     def _on_yielded(self, numbered: tuple[int, Any]) -> None:
@@ -95,7 +104,9 @@ class JobRunner(QObject):
             self.failed.emit(value.error)
 
     def _on_returned(self, job_id: int) -> None:
-        self._workers.pop(job_id, None)
+        self._worker = None
+        if self._waiting is not None:
+            self._begin(self._waiting)
         if job_id == self._current:
             self._current = None
             self.finished.emit(True)
@@ -105,10 +116,12 @@ def _numbered(
     job_id: int, job: Job, cancelled: Callable[[], bool]
 ) -> Generator[tuple[int, Any], None, int]:
     try:
-        for value in job(cancelled):
-            if cancelled():
-                raise Cancelled("stopped")
-            yield job_id, value
+        # Closed, not left to the collector: it may hold a folder's lock.
+        with closing(job(cancelled)) as values:
+            for value in values:
+                if cancelled():
+                    raise Cancelled("stopped")
+                yield job_id, value
     except Exception as error:
         yield job_id, _Broke(error)
     return job_id

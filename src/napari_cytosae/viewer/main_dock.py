@@ -29,11 +29,12 @@ from napari_cytosae.viewer.cell_panel import CellPanel
 from napari_cytosae.viewer.jobs import JobRunner
 from napari_cytosae.viewer.picking import click_callback
 from napari_cytosae.viewer.placement import pixel_at
-from napari_cytosae.viewer.result_layers import ResultLayers
+from napari_cytosae.viewer.result_layers import result_layers_of
 from napari_cytosae.viewer.results import Results
 from napari_cytosae.viewer.run_bar import RunBar
 from napari_cytosae.viewer.sample_data import add_sample_smear
 from napari_cytosae.viewer.session import session_of, unwrapped
+from napari_cytosae.viewer.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     import napari
@@ -49,13 +50,12 @@ class CytoSAEDock(QWidget):
         super().__init__(parent)
         self._viewer = unwrapped(napari_viewer)
         self.session = session_of(self._viewer)
-        self.layers = ResultLayers(self._viewer, self.session)
+        self.layers = result_layers_of(self._viewer)
         self.form = AnalysisForm(self._viewer, self.layers.is_result)
         self.run_bar = RunBar()
         self.panel = CellPanel(self.session)
         self.jobs = JobRunner(self)
         self._working_on: tuple[Image, Slide, AnalysisRequest] | None = None
-        self._model: ModelReady | None = None
         self.sample = QPushButton("Open the sample smear")
         self.sample.setToolTip("A blood smear drawn by this plugin, to try everything on.")
         self.sample.clicked.connect(lambda: add_sample_smear(self._viewer))
@@ -88,10 +88,12 @@ class CytoSAEDock(QWidget):
         )
         self._click = click_callback(self._on_click)
         self._viewer.mouse_drag_callbacks.append(self._click)
-        self._viewer.layers.events.removed.connect(self._on_layer_removed)
+        removed = Subscriptions()
+        removed.connect(self._viewer.layers.events.removed, self._on_layer_removed)
         self._bind_keys()
         # A dock that is closed for good must leave neither a thread at work nor a callback behind.
-        self.destroyed.connect(_farewell(self._viewer, self._click, self.jobs))
+        listening = (removed, self.form.subscriptions, self.panel.subscriptions)
+        self.destroyed.connect(_farewell(self._viewer, self._click, self.jobs, listening))
 
     def _bind_keys(self) -> None:
         keys = {
@@ -170,7 +172,6 @@ class CytoSAEDock(QWidget):
         elif isinstance(step, SlideReady):
             self._working_on = layer, step.slide, request
         elif isinstance(step, ModelReady):
-            self._model = step
             self.form.remember(step.model, step.bundle)
         elif isinstance(step, CellsFound):
             self._show_run(Run(step.folder), keep_fresh=False)
@@ -246,14 +247,9 @@ class CytoSAEDock(QWidget):
         """Select the cell under a click; without a run, encode just that cell."""
         results, source = self.session.results, self.session.source
         layer = self.form.layer
-        if results is not None and source is not None and (layer is source or results.run):
-            label = results.label_at(*pixel_at(source, world))
-            if label is not None and (results.run is not None or results.answer(label)):
-                self.session.select(label)
-                return
-            if results.run is not None:
-                self.session.select(None)
-                return
+        if results is not None and results.run is not None and layer is source:
+            self.session.select(results.label_at(*pixel_at(source, world)))
+            return
         if layer is None or self.jobs.busy or not self.isVisible():
             return
         yx = pixel_at(layer, world)
@@ -262,31 +258,26 @@ class CytoSAEDock(QWidget):
             0 <= at < side for at, side in zip(yx, request.slide.shape, strict=True)
         ):
             return
-        known = results if results is not None and source is layer else None
-        if known is not None:
-            request = self._on_same_slide(request, known)
+        known = results if source is layer else None
         self._working_on = layer, request.slide, request
         self.jobs.start(lambda cancelled: encode_clicked(request, known, yx, cancelled))
 
-    @staticmethod
-    def _on_same_slide(request: AnalysisRequest, known: Results) -> AnalysisRequest:
-        from dataclasses import replace
-
-        return replace(request, slide=known.slide)
-
     def _on_layer_removed(self, event: Any) -> None:
-        if self._working_on is not None and event.value is self._working_on[0]:
+        if self.jobs.busy and event.value is self._working_on[0]:
             # Its results would have nowhere to be shown; what is stored stays on disk.
             self.jobs.abandon()
-            self._working_on = None
             self.run_bar.set_working(False)
             self.run_bar.say("The image was removed; Run goes on once it is open again.")
 
 
-def _farewell(viewer: Any, click: Any, jobs: JobRunner) -> Callable[[], None]:
+def _farewell(
+    viewer: Any, click: Any, jobs: JobRunner, listening: tuple[Subscriptions, ...]
+) -> Callable[[], None]:
     """Make a function that survives the dock, and undoes what it left in the viewer."""
 
     def undo() -> None:
+        for subscriptions in listening:
+            subscriptions.end()
         if click in viewer.mouse_drag_callbacks:
             viewer.mouse_drag_callbacks.remove(click)
         for key in ("N", "P"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType, ref
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 from napari_cytosae.concepts.maps import placed
 from napari_cytosae.viewer.palette import OUTLINE, map_colormap
 from napari_cytosae.viewer.placement import placement, placement_of
-from napari_cytosae.viewer.session import Session, unwrapped
+from napari_cytosae.viewer.session import Session, session_of, unwrapped
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -285,6 +285,18 @@ class ResultLayers:
                     self._session.toggle_pin(concept_id)
         if self._session.source is not None and event.value is self._session.source:
             self._session.show(None, None)
+
+
+_of_viewer: WeakKeyDictionary[ViewerModel, ResultLayers] = WeakKeyDictionary()
+
+
+def result_layers_of(viewer: Any) -> ResultLayers:
+    """Return the result layers of a viewer; a dock that is closed and opened again finds them."""
+    viewer = unwrapped(viewer)
+    layers = _of_viewer.get(viewer)
+    if layers is None:
+        layers = _of_viewer[viewer] = ResultLayers(viewer, session_of(viewer))
+    return layers
 
 
 def outline_px(results: Results) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_cytosae.cells import CropGeometry, iter_crops
-from napari_cytosae.concepts import ActiveConcept, Canvas, CellActivations, Run, paint_maps
+from napari_cytosae.concepts import (
+    ActiveConcept,
+    Canvas,
+    CellActivations,
+    Run,
+    colour_by,
+    paint_maps,
+)
 from napari_cytosae.slides import Slide
 
 
@@ -31,7 +39,9 @@ class Results:
     geometry, microns_per_pixel
         How crops are cut.
     run
-        The finished run, once there is one.
+        The run that the cells belong to; None for cells that were clicked without one.
+    made_from
+        What decided which cells there are and how they are cut, for cells without a run.
     """
 
     slide: Slide
@@ -42,10 +52,12 @@ class Results:
     geometry: CropGeometry
     microns_per_pixel: float | None
     run: Run | None = None
+    made_from: tuple[Any, ...] = ()
     # Cells of a run that still goes on, and cells that were clicked without one.
     fresh: dict[int, CellActivations] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._read: CellActivations | None = None
         self._rows = {int(label): row for row, label in enumerate(self.table["label"])}
 
     def __len__(self) -> int:
@@ -130,18 +142,23 @@ class Results:
             return None
         if label in self.fresh:
             return self.fresh[label]
-        if self.run is not None and self.run.encoded[self._rows[label]]:
-            return self.run.cell(label)
-        return None
+        if self.run is None or not self.run.encoded[self._rows[label]]:
+            return None
+        # A click asks for its cell several times: for the list, for maps, for layers.
+        if self._read is None or self._read.label != label:
+            self._read = self.run.cell(label)
+        return self._read
 
     def active_concepts(
         self, label: int, patch: tuple[int, int] | None = None
     ) -> list[ActiveConcept]:
         """Rank a cell's concepts, strongest first; empty while the cell is not encoded."""
-        if self.run is not None and label not in self.fresh:
-            return self.run.active_concepts(label, patch) if self.answer(label) else []
         answer = self.answer(label)
-        return [] if answer is None else answer.active_concepts(patch)
+        if answer is None:
+            return []
+        if self.run is None or label in self.fresh:
+            return answer.active_concepts(patch)
+        return self.run.rank(answer, patch)
 
     def title(self, concept_id: int) -> str:
         """Name of a concept as it is shown: its number, and its name where it has one."""
@@ -150,43 +167,28 @@ class Results:
 
     def full_scale(self, concept_id: int) -> float:
         """Activation that is drawn at full strength: the same for all cells of the run."""
-        if self.run is not None and not self.run.unfinished:
-            top = float(self.run.concepts["max_activation"].iloc[concept_id])
-        else:
-            top = max(
-                (float(cell.concept_map(concept_id).max()) for cell in self.fresh.values()),
-                default=0.0,
-            )
-        return top or 1.0
+        tops = [float(cell.concept_map(concept_id).max()) for cell in self.fresh.values()]
+        if self.run is not None:
+            tops.append(float(self.run.concepts["max_activation"].iloc[concept_id]))
+        return max(tops, default=0.0) or 1.0
 
     def canvas(self, concept_id: int, *, smooth: bool) -> Canvas:
         """Paint the maps of one concept over all encoded cells on the image's grid."""
-        if self.run is not None and not self.fresh:
-            maps, boxes = self.run.concept_maps(concept_id), self.run.boxes
-        else:
-            cells = list(self.fresh.values())
-            maps = np.array([cell.concept_map(concept_id) for cell in cells], np.float32)
-            boxes = np.array([cell.box for cell in cells], np.float64)
-        return paint_maps(
-            maps.reshape(-1, 16, 16), boxes.reshape(-1, 4), self.slide.shape, smooth=smooth
-        )
+        cells = list(self.fresh.values())
+        maps = np.array([cell.concept_map(concept_id) for cell in cells]).reshape(-1, 16, 16)
+        boxes = np.array([cell.box for cell in cells]).reshape(-1, 4)
+        if self.run is not None:
+            maps = np.concatenate([self.run.concept_maps(concept_id), maps])
+            boxes = np.concatenate([self.run.boxes, boxes])
+        return paint_maps(maps.astype(np.float32), boxes, self.slide.shape, smooth=smooth)
 
     def strengths(self, concept_id: int) -> dict[int, float]:
         """Mean activation of a concept in every encoded cell, by label."""
-        if self.run is not None and not self.run.unfinished:
-            values = self.run.strengths(concept_id)
-            return dict(zip(self.cell_labels, (float(value) for value in values), strict=True))
-        return {
-            label: next(
-                (
-                    concept.activation
-                    for concept in cell.active_concepts()
-                    if concept.concept_id == concept_id
-                ),
-                0.0,
-            )
-            for label, cell in self.fresh.items()
-        }
+        strengths = {} if self.run is None else colour_by(self.run, concept_id)
+        for label, cell in self.fresh.items():
+            summary = cell.summary(threshold=0.0)
+            strengths[label] = float(summary.mean[summary.concept_ids == concept_id].sum())
+        return strengths
 
     def top_concepts(self, k: int) -> list[tuple[list[str], NDArray[np.float32]]]:
         """Give the k strongest concepts of every cell, rank by rank.
@@ -199,17 +201,23 @@ class Results:
         """
         titles = [[""] * len(self) for _ in range(k)]
         values = [np.full(len(self), np.nan, np.float32) for _ in range(k)]
-        for row, label in enumerate(self.cell_labels):
-            for rank, concept in enumerate(self._strongest(row, label, k)):
-                titles[rank][row] = self.title(concept[0])
-                values[rank][row] = concept[1]
+        for label, concepts in self._strongest(k):
+            for rank, (concept_id, activation) in enumerate(concepts):
+                titles[rank][self._rows[label]] = self.title(concept_id)
+                values[rank][self._rows[label]] = activation
         return list(zip(titles, values, strict=True))
 
-    def _strongest(self, row: int, label: int, k: int) -> list[tuple[int, float]]:
-        if self.run is not None and not self.run.unfinished:
-            profile = self.run.adata.X[[row]].tocsr()
-            order = np.lexsort((profile.indices, -profile.data))[:k]
-            return [(int(profile.indices[i]), float(profile.data[i])) for i in order]
-        answer = self.fresh.get(label)
-        ranked = [] if answer is None else answer.active_concepts(k=k)
-        return [(concept.concept_id, concept.activation) for concept in ranked]
+    def _strongest(self, k: int) -> Iterator[tuple[int, list[tuple[int, float]]]]:
+        """Yield the k strongest concepts of every encoded cell, with its label."""
+        if self.run is not None:
+            profiles = self.run.adata.X.tocsr()
+            for row, label in enumerate(self.run.table["label"][self.run.encoded]):
+                profile = profiles[[row]]
+                order = np.lexsort((profile.indices, -profile.data))[:k]
+                yield (
+                    int(label),
+                    [(int(profile.indices[i]), float(profile.data[i])) for i in order],
+                )
+        for label, cell in self.fresh.items():
+            ranked = cell.active_concepts(k=k)
+            yield label, [(concept.concept_id, concept.activation) for concept in ranked]
