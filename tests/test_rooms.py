@@ -50,8 +50,7 @@ def test_rooms_do_without_what_they_may_not_import(
 
 
 def test_the_command_line_does_without_the_screen() -> None:
-    modules = [f"napari_cytosae.{file.stem}" for file in PACKAGE.glob("cli*.py")]
-    done = run(FORBID.format(forbidden=SCREEN, modules=[*modules, "napari_cytosae.demo"]))
+    done = run(FORBID.format(forbidden=SCREEN, modules=modules_of("cli")))
     assert done.returncode == 0, done.stderr
 
 

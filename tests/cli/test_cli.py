@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_cytosae.cli_analyze import find_images, run_folders
-from napari_cytosae.cli_progress import Display
+from napari_cytosae.cli.analyze import find_images, run_folders
+from napari_cytosae.cli.progress import Display
 from napari_cytosae.concepts import open_run
 from napari_cytosae.errors import ImageError
 from napari_cytosae.export import strongest_on_cell
@@ -335,7 +335,7 @@ def test_without_a_display_view_says_so_in_one_line(tmp_path, monkeypatch, invok
 
 
 def test_without_a_qt_binding_view_says_what_to_install(tmp_path, monkeypatch, invoke):
-    monkeypatch.setattr("napari_cytosae.cli_view.find_spec", lambda _: None)
+    monkeypatch.setattr("napari_cytosae.cli.view.find_spec", lambda _: None)
     done = invoke("view", tmp_path)
     assert done.exit_code == 1
     assert 'pip install "napari-cytosae[all]"' in done.stderr

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from napari_cytosae.cli.demo import compare
 from napari_cytosae.concepts import open_run
-from napari_cytosae.demo import compare
 from napari_cytosae.models import Bundle, load_bundle
 
 
@@ -14,9 +14,9 @@ def small(model, smear, monkeypatch):
     """A random model and a small smear in the place of the starter and the sample."""
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr("napari_cytosae.demo.sample_smear", lambda: smear)
+    monkeypatch.setattr("napari_cytosae.cli.demo.sample_smear", lambda: smear)
     monkeypatch.setattr(
-        "napari_cytosae.demo.load", lambda _: load_bundle(backbone=model[1], sae=model[3])
+        "napari_cytosae.cli.demo.load", lambda _: load_bundle(backbone=model[1], sae=model[3])
     )
 
 
@@ -25,8 +25,8 @@ def opened(monkeypatch):
     """Run folders that were opened in a window."""
     paths = []
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr("napari_cytosae.cli_view.has_screen", lambda: True)
-    monkeypatch.setattr("napari_cytosae.cli_view.open_window", paths.append)
+    monkeypatch.setattr("napari_cytosae.cli.view.has_screen", lambda: True)
+    monkeypatch.setattr("napari_cytosae.cli.view.open_window", paths.append)
     return paths
 
 
@@ -104,7 +104,7 @@ def test_a_window_that_cannot_open_does_not_spoil_the_demo(tmp_path, opened, mon
     def fail(_):
         raise ImportError("libEGL.so.1: cannot open shared object file")
 
-    monkeypatch.setattr("napari_cytosae.cli_view.open_window", fail)
+    monkeypatch.setattr("napari_cytosae.cli.view.open_window", fail)
     done = invoke("demo", "--out", tmp_path)
     assert done.exit_code == 0
     assert "napari is not opened: libEGL.so.1" in done.stderr

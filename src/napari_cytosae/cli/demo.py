@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from rich.text import Text
 
-from napari_cytosae.cli_analyze import AnalyzeOptions, Outcome, analyze_one, exit_status, load
-from napari_cytosae.cli_console import note, plain_table, results
-from napari_cytosae.cli_progress import Display, stop_on_ctrl_c
+from napari_cytosae.cli.analyze import AnalyzeOptions, Outcome, analyze_one, exit_status, load
+from napari_cytosae.cli.console import note, plain_table, results
+from napari_cytosae.cli.progress import Display, stop_on_ctrl_c
 from napari_cytosae.errors import CytoSAEError
 from napari_cytosae.slides import Slide, image_stem, sample_smear
 
@@ -168,7 +168,7 @@ def print_places(image: Path, outcome: Outcome) -> None:
 
 def show(run_folder: Path) -> None:
     """Open napari where it can be; otherwise say in one line why not."""
-    from napari_cytosae.cli_view import open_window, window_hindrance
+    from napari_cytosae.cli.view import open_window, window_hindrance
 
     hindrance = window_hindrance(asked_for=False)
     if not hindrance:

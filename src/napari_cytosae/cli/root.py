@@ -6,28 +6,13 @@ there at once.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from napari_cytosae import __version__
-from napari_cytosae.errors import Cancelled, CytoSAEError
-
-
-class _Commands(TyperGroup):
-    """Puts the package's own errors into one line on stderr."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except CytoSAEError as error:
-            if ctx.find_root().params.get("debug"):
-                raise
-            from napari_cytosae.cli_console import CANCELLED, complain
-
-            complain(error)
-            raise typer.Exit(CANCELLED if isinstance(error, Cancelled) else 1) from None
+from napari_cytosae.cli.bundle_commands import bundles, check_pair
+from napari_cytosae.cli.group import Commands
 
 
 class PrecisionChoice(StrEnum):
@@ -39,7 +24,7 @@ class PrecisionChoice(StrEnum):
 
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -142,9 +127,9 @@ def analyze(
     Each image gets a run folder, NAME.cytosae, with tables and pictures in its export/ folder.
     A run that was stopped goes on when the command is repeated; a finished one is reopened.
     """
-    from napari_cytosae.cli_analyze import AnalyzeOptions, analyze_images, check_cells
+    from napari_cytosae.cli.analyze import AnalyzeOptions, analyze_images, check_cells
 
-    _check_pair(backbone, sae)
+    check_pair(backbone, sae)
     if bundle is not None and backbone is not None:
         raise typer.BadParameter("Give --bundle, or --backbone with --sae, not both.")
     check_cells(cells, images)
@@ -165,13 +150,6 @@ def analyze(
     raise typer.Exit(status)
 
 
-def _check_pair(backbone: Path | None, sae: Path | None) -> None:
-    if (backbone is None) != (sae is None):
-        raise typer.BadParameter(
-            "--backbone and --sae go together: an SAE reads one block of one backbone."
-        )
-
-
 @app.command()
 def view(
     path: Annotated[
@@ -180,7 +158,7 @@ def view(
     ],
 ) -> None:
     """Open a run or an image in napari."""
-    from napari_cytosae.cli_view import open_window
+    from napari_cytosae.cli.view import open_window
 
     open_window(path)
 
@@ -206,80 +184,12 @@ def demo(
     With the starter bundle, which comes with the package; nothing is downloaded. What is there
     already is reopened.
     """
-    from napari_cytosae.demo import run_demo
+    from napari_cytosae.cli.demo import run_demo
 
     raise typer.Exit(run_demo(image, out, view=view, overwrite=overwrite))
 
 
-bundles = typer.Typer(
-    cls=_Commands, help="List, fetch, add and describe model bundles.", rich_markup_mode=None
-)
 app.add_typer(bundles, name="bundles")
-
-
-@bundles.callback(invoke_without_command=True)
-def _bundles(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        bundles_list()
-
-
-@bundles.command("list")
-def bundles_list() -> None:
-    """List the bundles that are known by name."""
-    from napari_cytosae.cli_bundles import list_bundles
-
-    list_bundles()
-
-
-@bundles.command("info")
-def bundles_info(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME|DIR", help="A bundle's name, or its folder.")
-    ],
-) -> None:
-    """Show what a bundle was made from.
-
-    Its card, its sizes and its digest.
-    """
-    from napari_cytosae.cli_bundles import show_bundle
-
-    show_bundle(name)
-
-
-@bundles.command("fetch")
-def bundles_fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A bundle's name.")],
-) -> None:
-    """Download a bundle; repeat after a broken connection to go on."""
-    from napari_cytosae.cli_bundles import fetch
-
-    fetch(name)
-
-
-@bundles.command("add")
-def bundles_add(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="A bundle folder.")
-    ] = None,
-    backbone: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Backbone checkpoint; goes with --sae.")
-    ] = None,
-    sae: Annotated[
-        Path | None, typer.Option(metavar="FILE|DIR", help="SAE checkpoint; goes with --backbone.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name by which it is known from now on.")
-    ] = None,
-) -> None:
-    """Give a bundle folder, or a backbone and an SAE, a name of your own."""
-    from napari_cytosae.cli_bundles import add
-
-    if (folder is None) == (backbone is None and sae is None):
-        raise typer.BadParameter("Give a bundle's folder, or --backbone with --sae.")
-    _check_pair(backbone, sae)
-    if folder is None and name is None:
-        raise typer.BadParameter("Give the pair a name: --name NAME.")
-    add(folder, backbone, sae, name)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from napari_cytosae.cli_console import note, progress
+from napari_cytosae.cli.console import note, progress
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts import Progress as Step

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from napari_cytosae.cli_console import note, plain_table, progress, results
-from napari_cytosae.cli_progress import stop_on_ctrl_c
+from napari_cytosae.cli.console import note, plain_table, progress, results
+from napari_cytosae.cli.progress import stop_on_ctrl_c
 from napari_cytosae.errors import Cancelled
 
 # A line in a log for every so much of a download.

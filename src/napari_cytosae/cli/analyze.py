@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import typer
 from rich.text import Text
 
-from napari_cytosae.cli_console import CANCELLED, complain, note, plain_table, results
-from napari_cytosae.cli_progress import Display, stop_on_ctrl_c
+from napari_cytosae.cli.console import CANCELLED, complain, note, plain_table, results
+from napari_cytosae.cli.progress import Display, stop_on_ctrl_c
 from napari_cytosae.errors import Cancelled, CytoSAEError, ImageError
 from napari_cytosae.slides import image_stem
 

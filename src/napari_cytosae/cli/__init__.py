@@ -1,0 +1,5 @@
+"""The command ``napari-cytosae``: the same jobs without a screen."""
+
+from napari_cytosae.cli.root import app, main
+
+__all__ = ["app", "main"]
