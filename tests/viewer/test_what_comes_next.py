@@ -69,6 +69,20 @@ def test_another_crop_size_counts_for_the_next_click(
     assert sides == [250, 180]
 
 
+def test_the_cell_that_was_clicked_stays_selected_when_all_are_run(
+    viewer: napari.Viewer, open_dock: Open, smear: SampleSmear
+) -> None:
+    image = add_smear(viewer, smear)
+    dock = open_dock()
+    at = middle_of_a_cell(smear.image, row=2)
+    click(viewer, world_of(image, at))
+    until(lambda: not dock.jobs.busy)
+    analysed(dock)
+    assert dock.session.results.run is not None
+    assert dock.session.selected == dock.session.results.labels[at] > 0
+    assert dock.panel.concepts.rows
+
+
 def test_other_cells_count_for_the_next_click(
     viewer: napari.Viewer, open_dock: Open, smear: SampleSmear
 ) -> None:

@@ -99,8 +99,10 @@ class AnalysisForm(QWidget):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         form.addRow("Image", self.image)
-        form.addRow("Pixel", self.pixel)
-        form.addRow("", self.pixel_origin)
+        pixel = QHBoxLayout()
+        pixel.addWidget(self.pixel)
+        pixel.addWidget(self.pixel_origin, 1)
+        form.addRow("Pixel", pixel)
         form.addRow("Cells", self.cells)
         form.addRow("Model", self.model)
         form.addRow(self.model_note)
@@ -184,7 +186,7 @@ class AnalysisForm(QWidget):
         _refill(self.cells, sources)
 
     def _on_image(self) -> None:
-        size, origin = None, "crops are scaled to each cell"
+        size, origin = None, ""
         layer = self.layer
         if layer is not None:
             try:
@@ -203,11 +205,11 @@ class AnalysisForm(QWidget):
         self.image_changed.emit(layer)
 
     def _on_pixel_typed(self, value: float) -> None:
-        self._say_origin("typed" if value else "crops are scaled to each cell")
+        self._say_origin("typed" if value else "")
 
     def _say_origin(self, text: str) -> None:
         self.pixel_origin.setText(text)
-        self.pixel_origin.setToolTip(text)
+        self.pixel_origin.setToolTip(text or "Crops are scaled to each cell.")
 
     # -- cells -----------------------------------------------------------------------------
 

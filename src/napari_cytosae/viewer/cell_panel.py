@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -22,6 +24,7 @@ from napari_cytosae.viewer.session import Session
 from napari_cytosae.viewer.subscriptions import Subscriptions
 
 EMPTY = "Press Run to find and analyse all cells, or click a cell to look at that one alone."
+NONE_SELECTED = "Click a cell on the image to see its concepts, or step through them with N and P."
 
 
 class CellPanel(QWidget):
@@ -155,7 +158,8 @@ class CellPanel(QWidget):
         answer = results.answer(label)
         if answer is not None:
             lines.append(f"{len(results.active_concepts(label))} concepts active")
-        return "\n".join(lines)
+        # A number stays with its unit.
+        return "\n".join(re.sub(r"(?<=\d) (?=\D)", "\u00a0", line) for line in lines)
 
     def _show_concepts(self) -> None:
         session = self._session
@@ -166,7 +170,8 @@ class CellPanel(QWidget):
         self.concepts.show_rows([self._line(concept) for concept in concepts])
         self.whole_cell.setVisible(patch is not None)
         if results is None or label is None:
-            self.heading.setText(EMPTY)
+            analysed = results is not None and results.run is not None and len(results) > 0
+            self.heading.setText(NONE_SELECTED if analysed else EMPTY)
         elif results.answer(label) is None:
             self.heading.setText("This cell is still to be encoded; Run goes on with it.")
         elif patch is not None:

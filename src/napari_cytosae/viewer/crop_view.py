@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPoint, QRect, QRectF, Qt, Signal
+from qtpy.QtCore import QPoint, QRect, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
 SIDE_PX = 192  # 12 px to a patch: seen, hit with a mouse, and narrow enough for the dock
+LEAST_PX = 128  # 8 px to a patch, where a low screen leaves no more
 GRID = 16  # patches along a side: 224 px / 14 px
 _STEPS = {
     Qt.Key.Key_Left: (0, -1),
@@ -49,7 +50,9 @@ class CropView(QWidget):
         self.bare = False
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setFixedSize(SIDE_PX, SIDE_PX)
+        self.setMinimumSize(LEAST_PX, LEAST_PX)
+        self.setMaximumSize(SIDE_PX, SIDE_PX)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.setAccessibleName("Crop of the selected cell with its 16 by 16 patches")
         self.setToolTip(
             "The crop as the model saw it, with its 16 × 16 patches.\n"
@@ -84,10 +87,13 @@ class CropView(QWidget):
         self.bare = bare
         self.update()
 
+    def sizeHint(self) -> QSize:
+        return QSize(SIDE_PX, SIDE_PX)
+
     def crop_rect(self) -> QRect:
-        """Where the crop is painted: the largest centred square."""
+        """Where the crop is painted: the largest square at the top left."""
         side = min(self.width(), self.height())
-        return QRect((self.width() - side) // 2, (self.height() - side) // 2, side, side)
+        return QRect(0, 0, side, side)
 
     def patch_at(self, position: QPoint) -> tuple[int, int] | None:
         """Patch (row, column) under a point of this widget, None outside the crop."""

@@ -192,7 +192,18 @@ class CytoSAEDock(QWidget):
             results.fresh.clear()
             self.session.results_changed.emit()
             return
+        looked_at = self._looked_at(layer)
         self.session.show(Results.of_run(run, slide), layer)
+        if looked_at is not None:
+            self.session.select(self.session.results.label_at(*looked_at))
+
+    def _looked_at(self, layer: Image) -> tuple[int, int] | None:
+        """Pixel in the middle of the selected cell of a layer, None where none is selected."""
+        results, label = self.session.results, self.session.selected
+        if results is None or label is None or self.session.source is not layer:
+            return None
+        row = results.row(label)
+        return round(row["centroid_y"]), round(row["centroid_x"])
 
     def _show_clicked(self, clicked: Clicked) -> None:
         if clicked.results is not self.session.results:
@@ -214,7 +225,7 @@ class CytoSAEDock(QWidget):
             if run.note:
                 self.run_bar.say(run.note)
             else:
-                self.run_bar.say(f"{len(run)} cells · kept in {run.path.name}")
+                self.run_bar.say(f"{_counted(run)} · kept in {run.path.name}")
             self.run_bar.message.setToolTip(str(run.path))
 
     def _on_failed(self, error: BaseException) -> None:
@@ -231,7 +242,7 @@ class CytoSAEDock(QWidget):
         """Show a run that was opened from disk, on the layer of its slide."""
         self.form.choose_layer(layer)
         self.session.show(Results.of_run(run, slide), layer)
-        self.run_bar.say(run.note or f"{len(run)} cells · {run.path.name}")
+        self.run_bar.say(run.note or f"{_counted(run)} · {run.path.name}")
         if run.unfinished:
             self.run_bar.say("This run is unfinished: Run goes on with the cells that are left.")
 
@@ -268,6 +279,10 @@ class CytoSAEDock(QWidget):
             self.jobs.abandon()
             self.run_bar.set_working(False)
             self.run_bar.say("The image was removed; Run goes on once it is open again.")
+
+
+def _counted(run: Run) -> str:
+    return "1 cell" if len(run) == 1 else f"{len(run):,} cells"
 
 
 def _farewell(
