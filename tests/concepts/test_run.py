@@ -30,6 +30,18 @@ def test_a_later_format_is_not_guessed_at(folder):
         open_run(folder)
 
 
+def test_a_run_of_an_earlier_version_is_read_and_learns_its_sae_when_it_is_analysed_again(
+    folder, bundle
+):
+    path = folder / "run.json"
+    content = json.loads(path.read_text())
+    assert content.pop("sae_digest") == bundle.sae_digest
+    path.write_text(json.dumps(content))
+    assert open_run(folder).sae_digest is None
+    again = analyze(make_image(), bundle, make_cells(3), folder, precision="float32", device="cpu")
+    assert again.sae_digest == open_run(folder).sae_digest == bundle.sae_digest
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 1}'])
 def test_a_damaged_manifest_is_an_error_that_names_it(folder, content):
     (folder / "run.json").write_text(content)

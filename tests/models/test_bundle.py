@@ -61,6 +61,23 @@ def test_whatever_changes_the_numbers_changes_the_digest(bundle, tmp_path, backb
     assert len(digests) == 6
 
 
+def test_the_saes_own_digest_knows_nothing_of_the_backbone(bundle, tmp_path, sae_folder):
+    state = dinov2_state()
+    state["blocks.0.ls1.gamma"][3] += 1
+    torch.save(state, tmp_path / "other.pth")
+    elsewhere = load_bundle(
+        backbone=tmp_path / "other.pth",
+        sae=save_sae(load_sae(sae_folder), tmp_path / "lens", "saelens"),
+    )
+    assert elsewhere.digest != bundle.digest
+    assert elsewhere.sae_digest == bundle.sae_digest
+    assert bundle.to("cpu", "bfloat16").sae_digest == bundle.sae_digest
+    other = sae_state()
+    other["b_enc"][7] += 1e-6
+    changed = load_sae(_sae_folder(tmp_path, other))
+    assert replace(bundle, sae=changed, digest="").sae_digest != bundle.sae_digest
+
+
 def _sae_folder(tmp_path, state=None):
     folder = tmp_path / f"sae-{len(list(tmp_path.iterdir()))}"
     folder.mkdir()

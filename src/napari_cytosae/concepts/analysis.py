@@ -233,6 +233,9 @@ class _Analysis:
                 f"{self.folder.path} holds a run with {', '.join(differences)}. Choose another "
                 "folder, or say that it may be overwritten (overwrite=True)."
             )
+        if manifest.sae_digest is None:
+            manifest = replace(manifest, sae_digest=self.bundle.sae_digest)
+            manifest.write(self.folder.path)
         return manifest
 
     def _key(self) -> RunKey:
@@ -275,6 +278,7 @@ class _Analysis:
             software_version=__version__,
             created=_now(),
             note=note,
+            sae_digest=self.bundle.sae_digest,
         )
         manifest.write(self.folder.path)
         return manifest

@@ -1,7 +1,7 @@
 """run.json: what a run was made from, and whether it is finished."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,6 +85,9 @@ class RunManifest:
         Where, with what and when (ISO 8601, UTC).
     note
         What a person should know, for example that no cells were found.
+    sae_digest
+        Digest of the SAE alone, by which the names of its concepts are found; None in runs of
+        versions that did not write it.
     """
 
     state: Literal["encoding", "finished"]
@@ -103,6 +106,7 @@ class RunManifest:
     created: str
     finished: str | None = None
     note: str = ""
+    sae_digest: str | None = None
 
     @property
     def n_shards(self) -> int:
@@ -144,7 +148,12 @@ class RunManifest:
                 "again."
             )
         try:
-            known = {field.name: content[field.name] for field in fields(cls)}
+            # What has a default may be missing: earlier versions did not write all of it.
+            known = {
+                field.name: content[field.name]
+                for field in fields(cls)
+                if field.name in content or field.default is MISSING
+            }
             known["key"] = RunKey(**known["key"])
             known["slide_shape"] = tuple(known["slide_shape"])
         except (KeyError, TypeError) as error:

@@ -70,6 +70,11 @@ class Run:
         return self.manifest.key.bundle
 
     @property
+    def sae_digest(self) -> str | None:
+        """Digest of the SAE alone; None for runs of versions that did not write it."""
+        return self.manifest.sae_digest
+
+    @property
     def d_sae(self) -> int:
         """Number of concepts of the SAE."""
         return self.manifest.d_sae

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ class Bundle:
         if not self.digest:
             digest = digest_of(self.backbone, self.sae, self.preprocessing)
             object.__setattr__(self, "digest", digest)
+
+    @cached_property
+    def sae_digest(self) -> str:
+        """SHA-256 over the SAE's weights, in hex: by it the names of concepts are found again.
+
+        Like `digest`, it is the same for every file format, device and precision.
+        """
+        return self.origin.sae_digest if self.origin is not None else digest_of_sae(self.sae)
 
     @property
     def block(self) -> int:
@@ -154,17 +163,39 @@ def digest_of(backbone: Backbone, sae: SparseAutoencoder, preprocessing: Preproc
     header = {"block": backbone.block, "preprocessing": preprocessing.to_json()}
     digest.update(json.dumps(header, sort_keys=True).encode())
     tensors = {f"backbone.{key}": value for key, value in backbone.dinov2_state().items()}
-    tensors |= {f"sae.{key}": value for key, value in sae.state_dict().items()}
-    for key in sorted(tensors):
-        # W_enc is stored concept by concept, whatever its shape says; hashing it as it lies
-        # saves a copy of 150 MB.
-        value = tensors[key].t() if key == "sae.W_enc" else tensors[key]
-        values = (
-            value.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4", copy=False)
-        )
-        digest.update(f"{key} {value.shape}".encode())
-        digest.update(values.reshape(-1).view(np.uint8).data)
+    _add_tensors(digest, tensors | _sae_tensors(sae))
     return digest.hexdigest()
+
+
+def digest_of_sae(sae: SparseAutoencoder) -> str:
+    """Compute an SAE's own digest: SHA-256 over its float32 weights and nothing else."""
+    digest = hashlib.sha256()
+    _add_tensors(digest, _sae_tensors(sae))
+    return digest.hexdigest()
+
+
+def _sae_tensors(sae: SparseAutoencoder) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {
+        f"sae.{key}": value for key, value in sae.state_dict().items()
+    }
+    # W_enc is stored concept by concept, whatever its shape says; hashing it as it lies saves a
+    # copy of 150 MB.
+    tensors["sae.W_enc"] = tensors["sae.W_enc"].t()
+    return tensors
+
+
+def _add_tensors(digest: "hashlib._Hash", tensors: Mapping[str, torch.Tensor]) -> None:
+    for key in sorted(tensors):
+        values = (
+            tensors[key]
+            .detach()
+            .to("cpu", torch.float32)
+            .contiguous()
+            .numpy()
+            .astype("<f4", copy=False)
+        )
+        digest.update(f"{key} {tensors[key].shape}".encode())
+        digest.update(values.reshape(-1).view(np.uint8).data)
 
 
 def load_bundle(
