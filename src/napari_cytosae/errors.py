@@ -33,5 +33,17 @@ class OtherRunError(RunError):
     """The folder holds an intact run of other inputs, which must not be lost."""
 
 
+class NamesError(CytoSAEError):
+    """Names of concepts cannot be read, saved or merged."""
+
+
+class UnsavedNamesError(NamesError):
+    """Names were changed, but the file could not be written: they are in memory only."""
+
+
+class ReviewError(CytoSAEError):
+    """A review session is missing, damaged, or an answer does not fit it."""
+
+
 class Cancelled(CytoSAEError):
     """The user stopped the work; what had been finished is kept."""

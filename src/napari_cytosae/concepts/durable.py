@@ -6,8 +6,9 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_cytosae.errors import RunError
@@ -104,6 +105,45 @@ def only_process(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def lock_beside(path: Path, *, wait_s: float = 20.0) -> Iterator[None]:
+    """Hold ``NAME.lock`` beside a file that several processes may write; wait while another does.
+
+    The lock is the operating system's, as in `only_process`, and is meant to be held for the moment
+    of reading and writing the file only.
+
+    Raises
+    ------
+    RunError
+        Where another process holds the lock for longer than `wait_s` seconds.
+    OSError
+        Where the folder cannot be written to.
+    """
+    lock = path.with_name(path.name + ".lock")
+    until = time.monotonic() + wait_s
+    while (descriptor := _taken(lock)) is None:
+        if time.monotonic() > until:
+            raise RunError(f"another process has been writing {path.name} for {wait_s:.0f} s")
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        # While it is still held, so that whoever opened it in the meantime sees it go; Windows
+        # deletes no open file and leaves it lying.
+        with suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+def _taken(lock: Path) -> int | None:
+    """Take a lock if it is free; None where it is not."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    if _try_lock(descriptor) and _is_still(lock, descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

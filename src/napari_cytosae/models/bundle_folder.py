@@ -13,6 +13,7 @@ from napari_cytosae.models.backbone import load_backbone
 from napari_cytosae.models.bundle import Bundle
 from napari_cytosae.models.known_hashes import hash_of
 from napari_cytosae.models.preprocessing import Preprocessing
+from napari_cytosae.models.registry import NAMES
 from napari_cytosae.models.sae_files import OURS as SAE_FILES
 from napari_cytosae.models.sae_files import load_sae, save_sae
 
@@ -136,5 +137,7 @@ def copy_bundle(source: Path, target: Path) -> Path:
         made.mkdir()
         for name in (MANIFEST, *manifest["files"]):
             shutil.copy2(source / name, made / name)
+        if (source / NAMES).is_file():
+            shutil.copy2(source / NAMES, made / NAMES)
         made.replace(target)
     return target

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from napari_cytosae.models.bundle import Bundle
 
 STARTER = Path(__file__).with_name("starter")
+NAMES = "names.jsonl"
+"""A bundle's folder may bring along names of its concepts in this file; it has no hash, so that
+names can be edited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,14 @@ def available_bundles() -> list[BundleInfo]:
             if folder.name not in PUBLISHED and (folder / "bundle.json").is_file()
         )
     return known
+
+
+def bundle_folders() -> list[Path]:
+    """List the folders of all bundles on this computer, the shipped one first."""
+    found = [folder for folder in (STARTER,) if folder.is_dir()]
+    if _bundles().is_dir():
+        found.extend(sorted(folder for folder in _bundles().iterdir() if folder.is_dir()))
+    return found
 
 
 def find_bundle(name: str) -> BundleInfo:

@@ -1,0 +1,50 @@
+"""Names of concepts: a dictionary per SAE, a vocabulary to choose from, and blinded review.
+
+Names are imported on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from napari_cytosae.concepts.naming.dictionary import Dictionary, Merged
+    from napari_cytosae.concepts.naming.edits import Change, Edit, EditStack
+    from napari_cytosae.concepts.naming.entries import Entry
+    from napari_cytosae.concepts.naming.names_file import NamesFile, read_names
+    from napari_cytosae.concepts.naming.places import (
+        dictionary_of,
+        names_folder,
+        names_path,
+        use_shared_names,
+    )
+    from napari_cytosae.concepts.naming.records import TISSUES, Naming, Record
+
+_HOMES = {
+    "dictionary": ["Dictionary", "Merged"],
+    "edits": ["Change", "Edit", "EditStack"],
+    "entries": ["Entry"],
+    "names_file": ["NamesFile", "read_names"],
+    "places": ["dictionary_of", "names_folder", "names_path", "use_shared_names"],
+    "records": ["TISSUES", "Naming", "Record"],
+}
+
+__all__ = [
+    "TISSUES",
+    "Change",
+    "Dictionary",
+    "Edit",
+    "EditStack",
+    "Entry",
+    "Merged",
+    "NamesFile",
+    "Naming",
+    "Record",
+    "dictionary_of",
+    "names_folder",
+    "names_path",
+    "read_names",
+    "use_shared_names",
+]
+
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)
