@@ -45,5 +45,9 @@ class ReviewError(CytoSAEError):
     """A review session is missing, damaged, or an answer does not fit it."""
 
 
+class TrainingError(CytoSAEError):
+    """A training cannot be started or gone on with: its settings, tokens or checkpoint do not fit."""
+
+
 class Cancelled(CytoSAEError):
     """The user stopped the work; what had been finished is kept."""

@@ -1,0 +1,20 @@
+"""Training sparse autoencoders on a backbone's tokens, by the CytoSAE recipe."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from napari_cytosae.training.config import SaeTrainingConfig
+    from napari_cytosae.training.train import train_sae
+    from napari_cytosae.training.trained import TrainedSae
+
+_HOMES = {
+    "config": ["SaeTrainingConfig"],
+    "train": ["train_sae"],
+    "trained": ["TrainedSae"],
+}
+
+__all__ = ["SaeTrainingConfig", "TrainedSae", "train_sae"]
+
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)
