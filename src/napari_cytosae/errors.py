@@ -9,6 +9,14 @@ class ImageError(CytoSAEError):
     """An image cannot be read, or is not one that the analysis can use."""
 
 
+class DamagedImageError(ImageError):
+    """Some of an image's pixels cannot be decoded; the rest can be read around them."""
+
+
+class UnreachableImageError(ImageError):
+    """An image that was open can no longer be read: its file, disk or network drive is gone."""
+
+
 class CellsError(CytoSAEError):
     """Cells cannot be found or read."""
 

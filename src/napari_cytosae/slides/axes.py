@@ -85,3 +85,34 @@ def read_window(
     if axes == "SYX":
         return np.moveaxis(np.asarray(source[(slice(None), *window)]), 0, -1)
     return np.asarray(source[window])
+
+
+def check_levels(sources: Sequence[PixelSource], name: str) -> Axes:
+    """Check that arrays are the levels of one image, the largest first, and tell their axes.
+
+    Raises
+    ------
+    ImageError
+        If there is none, one is larger than the one before it, or their channels or types differ.
+    """
+    if not sources:
+        raise ImageError(f"{name} has no levels: there is no pixel to look at.")
+    axes = find_axes(sources[0].shape, sources[0].dtype, name)
+    previous = plane_shape(sources[0].shape, axes)
+    for number, level in enumerate(sources[1:], start=1):
+        same_kind = len(level.shape) == len(axes) and (
+            "S" not in axes or level.shape[axes.index("S")] == sources[0].shape[axes.index("S")]
+        )
+        if not same_kind or level.dtype != sources[0].dtype:
+            raise ImageError(
+                f"{name}: level {number} is {level.dtype} {tuple(level.shape)}, which does not "
+                f"go with level 0, {sources[0].dtype} {tuple(sources[0].shape)}."
+            )
+        shape = plane_shape(level.shape, axes)
+        if 0 in shape or shape[0] > previous[0] or shape[1] > previous[1]:
+            raise ImageError(
+                f"{name}: level {number} ({shape[0]} × {shape[1]}) does not fit below "
+                f"level {number - 1} ({previous[0]} × {previous[1]}); give the largest first."
+            )
+        previous = shape
+    return axes

@@ -1,6 +1,8 @@
 """Image files: told apart by what they hold, not by what they are called."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from napari_cytosae.errors import ImageError
 from napari_cytosae.slides.opened import OpenedImage
@@ -11,8 +13,21 @@ from napari_cytosae.slides.tiffs import open_tiff
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def open_image(path: Path) -> OpenedImage:
+Backend = Literal["auto", "tifffile", "openslide"]
+
+
+def open_image(
+    path: Path, *, channels: Sequence[int] | None = None, backend: Backend = "auto"
+) -> OpenedImage:
     """Open an image file by what its first bytes say it is.
+
+    Parameters
+    ----------
+    path : Path
+    channels : sequence of int, optional
+        The channels that are red, green and blue, or a single one, of an image with more.
+    backend : {"auto", "tifffile", "openslide"}
+        What reads a scanner's file, where both can.
 
     Raises
     ------
@@ -31,7 +46,7 @@ def open_image(path: Path) -> OpenedImage:
     if not magic:
         raise ImageError(f"{path.name} is empty (0 bytes); copy it again from its source.")
     if magic in _TIFF_MAGIC:
-        return open_tiff(path)
+        return open_tiff(path, channels)
     if magic.startswith(PICTURE_MAGIC):
         return open_picture(path)
     raise ImageError(

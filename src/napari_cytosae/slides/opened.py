@@ -1,9 +1,15 @@
 """What opening an image file gives, whatever its format."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_cytosae.slides.axes import Axes, PixelSource
+from napari_cytosae.slides.pixel_size import PixelSize
+
+ReadPicture = Callable[[], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +22,22 @@ class OpenedImage:
         Arrays, or what slices like them.
     axes : Axes
         Of every level.
-    microns_per_pixel : float or None
-        Of the largest level, from the file's metadata.
+    pixel_size_um : (float, float) or None
+        Height and width of a pixel of the largest level, from the file's metadata.
     digest : callable
         Computes the hex SHA-256 of the content; reads from the file.
     close : callable or None
         Closes the file; None where everything has been read.
+    backend : str
+        What reads the pixels.
+    associated : mapping of str to callable
+        Pictures of the glass beside the scan, each read when called for: (H, W, 3) uint8.
     """
 
     levels: Sequence[PixelSource]
     axes: Axes
-    microns_per_pixel: float | None
+    pixel_size_um: PixelSize | None
     digest: Callable[[], str]
     close: Callable[[], None] | None = None
+    backend: str = "tifffile"
+    associated: Mapping[str, ReadPicture] = field(default_factory=dict)

@@ -51,7 +51,7 @@ def open_picture(path: Path) -> OpenedImage:
         ) from error
     axes = find_axes(pixels.shape, pixels.dtype, path.name)
     digest = hashlib.sha256(content).hexdigest()
-    return OpenedImage([pixels], axes, None, lambda: digest)
+    return OpenedImage([pixels], axes, None, lambda: digest, backend="picture")
 
 
 def _decode(content: bytes, name: str) -> NDArray[Any]:

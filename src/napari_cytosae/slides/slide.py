@@ -1,9 +1,10 @@
 """A slide: one image a person opens, read as 8-bit RGB region by region."""
 
+import copy
 import operator
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,11 +12,21 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_cytosae.errors import ImageError
-from napari_cytosae.slides.axes import Axes, PixelSource, find_axes, plane_shape, read_window
+from napari_cytosae.errors import DamagedImageError, ImageError, UnreachableImageError
+from napari_cytosae.slides.axes import (
+    Axes,
+    PixelSource,
+    check_levels,
+    find_axes,
+    plane_shape,
+    read_window,
+)
+from napari_cytosae.slides.damage import Box, chunk_shape, read_around
 from napari_cytosae.slides.digest import digest_array, digest_levels
-from napari_cytosae.slides.files import open_image
-from napari_cytosae.slides.pixel_size import check_microns_per_pixel
+from napari_cytosae.slides.files import Backend, open_image
+from napari_cytosae.slides.level_array import LevelArray
+from napari_cytosae.slides.opened import ReadPicture
+from napari_cytosae.slides.pixel_size import PixelSize, check_microns_per_pixel, is_square
 from napari_cytosae.slides.rgb import Tones
 
 _TONE_BAND_ROWS = 1024
@@ -27,6 +38,7 @@ class Slide:
     Make one with `Slide.open`, `Slide.from_array` or `Slide.from_levels`. Whatever the image is,
     regions come back as 8-bit RGB by the rules of `to_rgb8`; the tones of other than 8-bit images
     are measured once, over the whole of the coarsest level, so that neighbouring regions match.
+    Threads may read from one slide at the same time.
 
     Attributes
     ----------
@@ -36,8 +48,11 @@ class Slide:
         The file, where there is one.
     level_shapes : tuple of (int, int)
         Height and width of each level in px, the largest (level 0) first.
-    microns_per_pixel : float or None
-        Pixel size at level 0; None where neither the file nor the caller says.
+    pixel_size_um : (float, float) or None
+        Height and width of a pixel at level 0; None where neither the file nor the caller says.
+    backend : str
+        What reads the pixels: ``"tifffile"``, ``"zarr"``, ``"openslide"``, ``"picture"``, or
+        ``"array"`` for pixels that the caller gave.
     """
 
     def __init__(
@@ -47,34 +62,51 @@ class Slide:
         *,
         name: str,
         path: Path | None,
-        microns_per_pixel: float | None,
+        microns_per_pixel: float | PixelSize | None,
         digest: Callable[[], str],
         close: Callable[[], None] | None = None,
+        backend: str = "array",
+        associated: Mapping[str, ReadPicture] | None = None,
     ) -> None:
         self.name = name
         self.path = path
+        self.backend = backend
         self.level_shapes = tuple(plane_shape(level.shape, axes) for level in levels)
-        self.microns_per_pixel = check_microns_per_pixel(microns_per_pixel, name)
+        self.pixel_size_um = _pixel_size(microns_per_pixel, name)
         self._levels = tuple(levels)
         self._axes = axes
         self._make_digest = digest
+        self._associated = dict(associated or {})
         # Closes the file when the slide is collected, if nobody did before.
         self._close = None if close is None else weakref.finalize(self, close)
 
     @classmethod
-    def open(cls, path: str | Path, microns_per_pixel: float | None = None) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        microns_per_pixel: float | None = None,
+        *,
+        channels: Sequence[int] | None = None,
+        backend: Backend = "auto",
+    ) -> Self:
         """Open an image file.
 
         PNG, JPEG, BMP and small TIFF files are decoded at once, turned as their EXIF orientation
-        says. Tiled TIFF, BigTIFF, OME-TIFF, SVS and NDPI files stay on disk and are read tile by
-        tile; only the levels of the main image are offered, never label or overview pictures.
+        says. Scanners' files stay on disk and are read tile by tile; only the levels of the main
+        image are offered, label and overview pictures when they are asked for by name.
 
         Parameters
         ----------
         path : str or Path
-            The file. What it is, is told from its content, not from its extension.
+            The file, or the folder of an OME-Zarr image. What it is, is told from its content, not
+            from its extension.
         microns_per_pixel : float, optional
             Pixel size, where it is known better than from the file.
+        channels : sequence of int, optional
+            Of an image with other than one, three or four channels: the three that are red, green
+            and blue, or a single one.
+        backend : {"auto", "tifffile", "openslide"}
+            What reads a scanner's file, where both can.
 
         Raises
         ------
@@ -83,15 +115,17 @@ class Slide:
         """
         path = Path(path)
         given = check_microns_per_pixel(microns_per_pixel, path.name)
-        opened = open_image(path)
+        opened = open_image(path, channels=channels, backend=backend)
         return cls(
             opened.levels,
             opened.axes,
             name=path.name,
             path=path,
-            microns_per_pixel=opened.microns_per_pixel if given is None else given,
+            microns_per_pixel=opened.pixel_size_um if given is None else given,
             digest=opened.digest,
             close=opened.close,
+            backend=opened.backend,
+            associated=opened.associated,
         )
 
     @classmethod
@@ -144,25 +178,7 @@ class Slide:
             types differ.
         """
         sources = list(levels)
-        if not sources:
-            raise ImageError(f"{name} has no levels: there is no pixel to look at.")
-        axes = find_axes(sources[0].shape, sources[0].dtype, name)
-        previous = plane_shape(sources[0].shape, axes)
-        channels = _channels(sources[0].shape, axes)
-        for number, level in enumerate(sources[1:], start=1):
-            same_kind = len(level.shape) == len(axes) and _channels(level.shape, axes) == channels
-            if not same_kind or level.dtype != sources[0].dtype:
-                raise ImageError(
-                    f"{name}: level {number} is {level.dtype} {tuple(level.shape)}, which does not "
-                    f"go with level 0, {sources[0].dtype} {tuple(sources[0].shape)}."
-                )
-            shape = plane_shape(level.shape, axes)
-            if 0 in shape or shape[0] > previous[0] or shape[1] > previous[1]:
-                raise ImageError(
-                    f"{name}: level {number} ({shape[0]} × {shape[1]}) does not fit below "
-                    f"level {number - 1} ({previous[0]} × {previous[1]}); give the largest first."
-                )
-            previous = shape
+        axes = check_levels(sources, name)
         return cls(
             sources,
             axes,
@@ -172,10 +188,46 @@ class Slide:
             digest=lambda: digest_levels(sources, axes),
         )
 
+    def with_pixel_size(self, microns_per_pixel: float | None) -> Self:
+        """Return the same slide with another pixel size; both read from the same open file."""
+        twin = copy.copy(self)
+        twin.pixel_size_um = _pixel_size(microns_per_pixel, self.name)
+        # The file is closed when the slide that opened it is collected; so it has to live on.
+        twin.__dict__["_opened_by"] = self
+        return twin
+
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of level 0 in px."""
         return self.level_shapes[0]
+
+    @property
+    def microns_per_pixel(self) -> float | None:
+        """Pixel size at level 0; None where neither the file nor the caller says.
+
+        Raises
+        ------
+        ImageError
+            If pixels are not square, so that no single number says how large they are.
+        """
+        size = self.pixel_size_um
+        if size is None:
+            return None
+        if not is_square(size):
+            raise ImageError(
+                f"The pixels of {self.name} are not square ({size[0]:g} × {size[1]:g} µm); resample "
+                "the image, or give the microns per pixel that it is to be taken for."
+            )
+        return size[1]
+
+    @property
+    def associated(self) -> tuple[str, ...]:
+        """Names of the pictures of the glass beside the scan: ``"label"``, ``"macro"``, ….
+
+        A label can show a patient's name: these pictures are read only by `read_associated`, and
+        nothing in this package shows or exports them unasked.
+        """
+        return tuple(self._associated)
 
     @cached_property
     def digest(self) -> str:
@@ -220,9 +272,52 @@ class Slide:
         Raises
         ------
         ImageError
-            If there is no such level, the region is empty or reaches outside the level, or the
-            file is damaged there.
+            If there is no such level, or the region is empty or reaches outside the level.
+        DamagedImageError
+            If a tile under the region cannot be decoded; it says where.
+        UnreachableImageError
+            If the file, its disk or its network drive is gone.
         """
+        window, level = self._checked(y, x, height, width, level)
+        pixels, gaps, error = self._read(window, level)
+        if gaps:
+            more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+            raise DamagedImageError(
+                f"{self.name} cannot be read at y {gaps[0][0]}, x {gaps[0][1]}{more} of level "
+                f"{level} ({type(error).__name__}: {error}); the file is damaged there."
+            ) from error
+        return pixels
+
+    def read_around_damage(
+        self, y: int, x: int, height: int, width: int, level: int = 0
+    ) -> tuple[NDArray[np.uint8], list[Box]]:
+        """Read a rectangle of one level, white where the file is damaged.
+
+        Parameters
+        ----------
+        y, x, height, width, level : int
+            As in `read_region`.
+
+        Returns
+        -------
+        pixels : NDArray[np.uint8]
+            (height, width, 3).
+        bad_boxes : list of (int, int, int, int)
+            y0, x0, y1, x1 of what could not be decoded, in px of that level, half-open: tiles of
+            the file, cut to the rectangle. Empty where all is well.
+
+        Raises
+        ------
+        ImageError, UnreachableImageError
+            As in `read_region`: a file that is gone is not read as white.
+        """
+        window, level = self._checked(y, x, height, width, level)
+        pixels, gaps, _ = self._read(window, level)
+        for y0, x0, y1, x1 in gaps:
+            pixels[y0 - window[0] : y1 - window[0], x0 - window[1] : x1 - window[1]] = 255
+        return pixels, gaps
+
+    def _checked(self, y: int, x: int, height: int, width: int, level: int) -> tuple[Box, int]:
         y, x, height, width, level = map(operator.index, (y, x, height, width, level))
         if not 0 <= level < len(self.level_shapes):
             raise ImageError(
@@ -236,20 +331,85 @@ class Slide:
                 f"{self.name}: the region y {y}..{y + height}, x {x}..{x + width} is not inside "
                 f"level {level} ({rows} × {columns} px)."
             )
+        return (y, x, y + height, x + width), level
+
+    def _read(
+        self, window: Box, level: int
+    ) -> tuple[NDArray[np.uint8], list[Box], Exception | None]:
+        block, gaps, error = self._read_raw(window, level)
+        return self._tones.apply(block), gaps, error
+
+    def _read_raw(
+        self, window: Box, level: int
+    ) -> tuple[NDArray[Any], list[Box], Exception | None]:
         if self._close is not None and not self._close.alive:
             raise ImageError(f"{self.name} has been closed; open it again to read from it.")
         try:
-            block = read_window(self._levels[level], self._axes, y, x, height, width)
-            return self._tones.apply(block)
-        except (OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
-            raise ImageError(
-                f"{self.name} cannot be read at y {y}, x {x} of level {level} "
-                f"({type(error).__name__}: {error}); the file may be damaged."
+            return read_around(self._levels[level], self._axes, window)
+        except OSError as error:
+            raise UnreachableImageError(
+                f"{self.name} can no longer be read ({error}); see that its disk or network drive "
+                "is there."
             ) from error
 
     def read(self) -> NDArray[np.uint8]:
         """Read the whole of level 0: (H, W, 3) uint8. For a whole-slide image that is large."""
         return self.read_region(0, 0, *self.shape)
+
+    def read_associated(self, name: str) -> NDArray[np.uint8]:
+        """Read a picture of the glass: (H, W, 3) uint8.
+
+        Parameters
+        ----------
+        name : str
+            One of `associated`.
+
+        Raises
+        ------
+        ImageError
+            If there is no such picture, or it is damaged.
+        """
+        if name not in self._associated:
+            known = ", ".join(self._associated) or "none"
+            raise ImageError(f"{self.name} has no picture called {name} (it has: {known}).")
+        return self._associated[name]()
+
+    def pyramid(self, *, values: bool = False) -> list[LevelArray]:
+        """Give the levels as arrays that are read where they are sliced, the largest first.
+
+        Parameters
+        ----------
+        values : bool
+            Whether to give the values as they are stored, rather than 8-bit RGB.
+
+        Returns
+        -------
+        list of LevelArray
+            For napari's multiscale layers, dask and the like. Damaged tiles are white in RGB, and
+            0 in values.
+        """
+        return [
+            LevelArray(
+                (*shape, *(self._samples if values else (3,))),
+                self._levels[number].dtype if values else np.dtype(np.uint8),
+                chunk_shape(self._levels[number], self._axes),
+                partial(self._show_values if values else self._show, level=number),
+            )
+            for number, shape in enumerate(self.level_shapes)
+        ]
+
+    @property
+    def _samples(self) -> tuple[int, ...]:
+        return () if self._axes == "YX" else (self._levels[0].shape[self._axes.index("S")],)
+
+    def _show(self, box: Box, level: int) -> NDArray[np.uint8]:
+        y0, x0, y1, x1 = box
+        if y0 == y1 or x0 == x1:
+            return np.empty((y1 - y0, x1 - x0, 3), np.uint8)
+        return self.read_around_damage(y0, x0, y1 - y0, x1 - x0, level)[0]
+
+    def _show_values(self, box: Box, level: int) -> NDArray[Any]:
+        return self._read_raw(box, level)[0]
 
     def close(self) -> None:
         """Close the file, where one is open; regions can no longer be read from it."""
@@ -269,8 +429,16 @@ class Slide:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{height} × {width}" for height, width in self.level_shapes)
-        return f"<Slide {self.name}: {shapes} px, {self.microns_per_pixel} µm/px>"
+        size = self.pixel_size_um
+        words = "unknown" if size is None else f"{size[1]:g}"
+        if size is not None and not is_square(size):
+            words = f"{size[0]:g} × {size[1]:g}"
+        return f"<Slide {self.name}: {shapes} px, {words} µm/px>"
 
 
-def _channels(shape: Sequence[int], axes: Axes) -> Any:
-    return shape[axes.index("S")] if "S" in axes else None
+def _pixel_size(given: float | PixelSize | None, name: str) -> PixelSize | None:
+    if isinstance(given, tuple):
+        height, width = (check_microns_per_pixel(size, name) for size in given)
+        return None if height is None or width is None else (height, width)
+    size = check_microns_per_pixel(given, name)
+    return None if size is None else (size, size)

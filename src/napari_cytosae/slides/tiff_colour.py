@@ -16,8 +16,18 @@ ColourConversion = Callable[[NDArray[Any]], NDArray[Any]]
 _DECODED_TO_RGB = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.WEBP, COMPRESSION.JPEGXL)
 
 
-def colour_conversion(page: tifffile.TiffPage, name: str) -> ColourConversion | None:
+def colour_conversion(
+    page: tifffile.TiffPage, name: str, *, keep_extra: bool = False
+) -> ColourConversion | None:
     """Return what to do to the page's blocks (h, w) or (h, w, samples), or None for nothing.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+    name : str
+        What to call the file in an error.
+    keep_extra : bool
+        Whether a fourth sample of unknown meaning stays.
 
     Raises
     ------
@@ -40,7 +50,8 @@ def colour_conversion(page: tifffile.TiffPage, name: str) -> ColourConversion | 
         raise ImageError(
             f"{name} stores its colours as {PHOTOMETRIC(photometric).name}; save it as RGB."
         )
-    if page.samplesperpixel == 4 and page.extrasamples[-1:] == (EXTRASAMPLE.UNSPECIFIED,):
+    unknown = page.samplesperpixel == 4 and not keep_extra
+    if unknown and page.extrasamples[-1:] == (EXTRASAMPLE.UNSPECIFIED,):
         return lambda block: block[..., :3]
     return None
 

@@ -1,41 +1,49 @@
 """TIFF in all its kinds: camera fields decoded at once, pyramids read tile by tile."""
 
 import hashlib
-import json
-import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
-import zarr
 from numpy.typing import NDArray
 
 from napari_cytosae.errors import ImageError
-from napari_cytosae.slides.axes import Axes, PixelSource
-from napari_cytosae.slides.opened import OpenedImage
-from napari_cytosae.slides.pixel_size import microns_per_pixel
+from napari_cytosae.slides.axes import PixelSource
+from napari_cytosae.slides.chunks import ChunkCache, ChunkedLevel
+from napari_cytosae.slides.damage import DAMAGE
+from napari_cytosae.slides.opened import OpenedImage, ReadPicture
+from napari_cytosae.slides.pixel_size import tiff_pixel_size
+from napari_cytosae.slides.rgb import to_rgb8
 from napari_cytosae.slides.tiff_colour import ColourConversion, colour_conversion
+from napari_cytosae.slides.tiff_digest import digest_tiff, level_pages
+from napari_cytosae.slides.tiff_series import (
+    Channels,
+    find_channels,
+    find_images,
+    level_axes,
+    named_sizes,
+)
+from napari_cytosae.slides.tiff_tiles import RawRows, TiffTiles
 
 # An image of one level and up to this many px is decoded at once; of others, only the tiles that
 # are needed.
-_FIELD_PX = 1 << 26
-
-# Pictures of the glass that scanners store beside the scan. A label can carry a patient's name.
-_NOT_THE_SCAN = ("label", "macro", "map", "overview", "thumbnail")
-
-_PLANES = {"Z": "a z-stack of {} planes", "T": "a time series of {} images"}
-
-# This many tiles of the largest and of the smallest level identify a pyramid, beside its metadata.
-_SAMPLED_TILES = 256
+FIELD_PX = 1 << 26
 
 # What tifffile and the codecs raise on damaged files.
-_DAMAGE = (OSError, ValueError, RuntimeError, IndexError, KeyError, TypeError, struct.error)
+_DAMAGE = (OSError, AssertionError, *DAMAGE)
 
 
-def open_tiff(path: Path) -> OpenedImage:
-    """Open the main image of a TIFF, OME-TIFF, BigTIFF, SVS or NDPI file.
+def open_tiff(path: Path, channels: Sequence[int] | None = None) -> OpenedImage:
+    """Open the main image of a TIFF, OME-TIFF, BigTIFF, SVS, SCN or NDPI file.
+
+    Parameters
+    ----------
+    path : Path
+    channels : sequence of int, optional
+        The channels that are red, green and blue, or a single one, of an image with more.
 
     Raises
     ------
@@ -46,8 +54,12 @@ def open_tiff(path: Path) -> OpenedImage:
         tif = tifffile.TiffFile(path)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
+    tif.filehandle.set_lock(True)  # threads seek and read
     try:
-        opened = _open_main_image(tif, path)
+        opened = _open_main_image(tif, path, channels)
+    except NotImplementedError as error:
+        tif.close()
+        raise ImageError(f"{path.name} is of a kind that cannot be read ({error}).") from error
     except _DAMAGE as error:
         tif.close()
         raise _damaged(path, error) from error
@@ -59,98 +71,90 @@ def open_tiff(path: Path) -> OpenedImage:
     return opened
 
 
-class TiffLevel:
-    """One level of a TIFF image, sliced by rows and columns, with its colours converted.
-
-    Its axes are YX, or YXS with the channels last, however the file stores them.
-    """
-
-    def __init__(self, stored: Any, channels_first: bool, convert: ColourConversion | None) -> None:
-        self._stored = stored
-        self._channels_first = channels_first
-        self._convert = convert
-        shape = tuple(stored.shape)
-        plane = shape[1:] if channels_first else shape[:2]
-        probe = self._finish(
-            np.zeros((*shape[:1], 1, 1) if channels_first else (1, 1, *shape[2:]), stored.dtype)
-        )
-        self.shape: tuple[int, ...] = (*plane, *probe.shape[2:])
-        self.dtype: np.dtype[Any] = probe.dtype
-
-    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[Any]:
-        key = (slice(None), *window) if self._channels_first else window
-        return self._finish(np.asarray(self._stored[key]))
-
-    def _finish(self, block: NDArray[Any]) -> NDArray[Any]:
-        if self._channels_first:
-            block = np.moveaxis(block, 0, -1)
-        return block if self._convert is None else self._convert(block)
-
-
-def _open_main_image(tif: tifffile.TiffFile, path: Path) -> OpenedImage:
-    series = _main_series(tif, path.name)
+def _open_main_image(
+    tif: tifffile.TiffFile, path: Path, chosen: Sequence[int] | None
+) -> OpenedImage:
+    images = find_images(tif, path.name)
+    series = images.scan
     _check_complete(tif, series, path)
-    channels_first = _channels_first(series, path.name)
+    channels = find_channels(series, chosen, path.name)
     page = series.keyframe
-    convert = colour_conversion(page, path.name)
-    size = microns_per_pixel(tif, series)
-    if len(series.levels) == 1 and page.imagewidth * page.imagelength <= _FIELD_PX:
-        level = TiffLevel(series.asarray(squeeze=True), channels_first, convert)
+    convert = colour_conversion(page, path.name, keep_extra=channels.chosen is not None)
+    size = tiff_pixel_size(tif, series)
+    associated: dict[str, ReadPicture] = {
+        kind: partial(_read_picture, path, tif.series.index(each))
+        for kind, each in images.associated.items()
+    }
+    if len(series.levels) == 1 and page.imagewidth * page.imagelength <= FIELD_PX:
+        level = _level(tif, series, channels, convert, path.name, ChunkCache(0))
         pixels = _upright(level[:, :], page)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return OpenedImage([pixels], _axes(pixels), size, lambda: digest)
-    # A tile that the scanner left out is bare glass, not black.
-    blank = 255 if page.dtype == np.uint8 else None
-    levels = [
-        TiffLevel(
-            zarr.open_array(series.aszarr(level=number, fillvalue=blank), mode="r", zarr_format=2),
-            channels_first,
-            convert,
+        return OpenedImage(
+            [pixels], level_axes(pixels.shape), size, lambda: digest, associated=associated
         )
-        for number in range(len(series.levels))
-    ]
+    cache = ChunkCache()
+    levels = [_level(tif, level, channels, convert, path.name, cache) for level in series.levels]
+
+    def close() -> None:
+        cache.clear()
+        tif.close()
+
     return OpenedImage(
-        levels, _axes(levels[0]), size, lambda: _digest(tif, series, path.name), tif.close
+        levels,
+        level_axes(levels[0].shape),
+        size,
+        lambda: digest_tiff(tif, series, path.name),
+        close,
+        associated=associated,
     )
 
 
-def _main_series(tif: tifffile.TiffFile, name: str) -> tifffile.TiffPageSeries:
-    """Return the scan itself: the largest image that is no picture of the glass."""
-    scans = [s for s in tif.series if s.name.strip().lower() not in _NOT_THE_SCAN]
-    if not scans:
-        raise ImageError(f"{name} holds no image; copy it again from its source.")
-    areas = [s.keyframe.imagewidth * s.keyframe.imagelength for s in scans]
-    largest = [s for s, area in zip(scans, areas, strict=True) if area == max(areas)]
-    if len(largest) > 1:
-        raise ImageError(
-            f"{name} holds {len(largest)} images of the same size; save the one to analyse."
+def _level(
+    tif: tifffile.TiffFile,
+    level: tifffile.TiffPageSeries,
+    channels: Channels,
+    convert: ColourConversion | None,
+    name: str,
+    cache: ChunkCache,
+) -> PixelSource:
+    if level.dataoffset is not None and not level.keyframe.is_tiled:
+        return RawRows(
+            tif,
+            level.dataoffset,
+            tuple(named_sizes(level).values()),
+            level.dtype.newbyteorder(tif.byteorder),
+            axes=channels.axes,
+            channels=channels.chosen,
+            convert=convert,
+            name=name,
         )
-    return largest[0]
+    pages = [page for page in level.pages if page is not None]
+    tiles = TiffTiles(
+        tif,
+        pages,
+        channels=channels.chosen,
+        convert=convert,
+        # A tile that the scanner left out is bare glass, not black; among stains it is nothing.
+        blank=not channels.multiple,
+        name=name,
+    )
+    return ChunkedLevel(tiles, cache)
 
 
-def _channels_first(series: tifffile.TiffPageSeries, name: str) -> bool:
-    """Check that a series is one grey or colour image; tell whether its channels come first."""
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    if not sizes or 0 in sizes.values():
-        raise ImageError(f"{name} holds no image; copy it again from its source.")
-    for axis, size in sizes.items():
-        if axis not in "YXSC" and size > 1:
-            words = _PLANES.get(axis, "a stack of {} images").format(size)
-            raise ImageError(f"{name} is {words} (axis {axis}); choose one of them.")
-    channels = sizes.get("S", 1) * sizes.get("C", 1)
-    # Four separate channels are four stains; four samples of a pixel are RGB and alpha.
-    if channels not in ((1, 3) if "C" in sizes else (1, 3, 4)):
-        raise ImageError(
-            f"{name} has {channels} channels; choose the three that are red, green and blue."
-        )
-    if series.axes not in ("YX", "YXS", "SYX", "CYX"):
-        raise ImageError(f"{name} has axes {series.axes}, which cannot be read as one image.")
-    return series.axes in ("SYX", "CYX")
-
-
-def _axes(level: PixelSource) -> Axes:
-    return "YXS" if len(level.shape) == 3 else "YX"
+def _read_picture(path: Path, index: int) -> NDArray[np.uint8]:
+    """Read a picture of the glass that lies beside the scan."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            series = tif.series[index]
+            pixels = series.asarray(squeeze=True)
+            channels = find_channels(series, None, path.name)
+            if channels.axes == "SYX":
+                pixels = np.moveaxis(pixels, 0, -1)
+            convert = colour_conversion(series.keyframe, path.name)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    return to_rgb8(pixels if convert is None else convert(pixels), name=path.name)
 
 
 def _upright(pixels: NDArray[Any], page: tifffile.TiffPage) -> NDArray[Any]:
@@ -166,43 +170,18 @@ def _upright(pixels: NDArray[Any], page: tifffile.TiffPage) -> NDArray[Any]:
     return pixels
 
 
-def _pages(series: tifffile.TiffPageSeries) -> Iterator[Any]:
-    """Go over the pages of all levels, the largest level first."""
-    for level in series.levels:
-        yield from (page for page in level.pages if page is not None)
-
-
 def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:
     end = tif.filehandle.size
-    for page in _pages(series):
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-            if offset + count > end:
-                raise ImageError(
-                    f"{path.name} is incomplete: pixels are missing at its end; "
-                    "copy it again from its source."
-                )
-
-
-def _digest(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str) -> str:
-    """Hash shapes, tile sizes, compression, every tile's length, and a sample of tiles."""
-    if tif.filehandle.closed:
-        raise ImageError(f"{name} has been closed; open it again to read from it.")
-    sha = hashlib.sha256(b"pyramid")
-    pages = list(_pages(series))
-    for page in pages:
-        facts = [page.shape, page.chunks, int(page.compression), int(page.photometric)]
-        sha.update(json.dumps([*facts, str(page.dtype)]).encode())
-        sha.update(page.jpegtables or b"")
-        sha.update(np.asarray(page.databytecounts, "<u8").tobytes())
-    rng = np.random.default_rng(0)
-    for page in (pages[0], pages[-1]):
-        count = len(page.dataoffsets)
-        chosen = rng.choice(count, min(count, _SAMPLED_TILES), replace=False)
-        for tile in sorted(chosen.tolist()):
-            with tif.filehandle.lock:
-                tif.filehandle.seek(page.dataoffsets[tile])
-                sha.update(tif.filehandle.read(page.databytecounts[tile]))
-    return sha.hexdigest()
+    for page in level_pages(series):
+        count = min(len(page.dataoffsets), len(page.databytecounts))
+        ends = np.asarray(page.dataoffsets[:count], np.uint64) + np.asarray(
+            page.databytecounts[:count], np.uint64
+        )
+        if count and int(ends.max()) > end:
+            raise ImageError(
+                f"{path.name} is incomplete: pixels are missing at its end; "
+                "copy it again from its source."
+            )
 
 
 def _damaged(path: Path, error: Exception) -> ImageError:
