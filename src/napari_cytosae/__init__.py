@@ -8,6 +8,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from napari_cytosae.cells import Cells, detect_cells, read_cells
     from napari_cytosae.concepts import Run, analyze, open_run
+    from napari_cytosae.concepts.atlas import Atlas
     from napari_cytosae.models import Bundle, load_bundle
     from napari_cytosae.slides import Slide, sample_smear
 
@@ -21,11 +22,13 @@ except PackageNotFoundError:  # a source tree that was never installed
 _HOMES = {
     "cells": ["Cells", "detect_cells", "read_cells"],
     "concepts": ["Run", "analyze", "open_run"],
+    "concepts.atlas": ["Atlas"],
     "models": ["Bundle", "load_bundle"],
     "slides": ["Slide", "sample_smear"],
 }
 
 __all__ = [
+    "Atlas",
     "Bundle",
     "Cells",
     "Run",

@@ -57,5 +57,9 @@ class TrainingError(CytoSAEError):
     """A training cannot be started or gone on with: its settings, tokens or checkpoint do not fit."""
 
 
+class AtlasError(CytoSAEError):
+    """An atlas cannot be built, read or merged."""
+
+
 class Cancelled(CytoSAEError):
     """The user stopped the work; what had been finished is kept."""

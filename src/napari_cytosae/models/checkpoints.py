@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from napari_cytosae.errors import CheckpointError, UnsafeCheckpointError
@@ -112,6 +113,30 @@ def take_tensors(content: Any, path: Path) -> dict[str, LazyTensor]:
             "the file holds."
         )
     return tensors
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Read a file that holds one tensor and nothing else, as ``torch.save(tensor)`` writes it.
+
+    Returns
+    -------
+    NDArray
+        Of the type that was saved (bfloat16 as float32), on the processor, whatever device it was
+        saved on.
+
+    Raises
+    ------
+    UnsafeCheckpointError
+        The file would run code.
+    CheckpointError
+        The file is missing, damaged, or holds anything else.
+    """
+    content = read_checkpoint(path)
+    if not isinstance(content, TensorRecord):
+        raise CheckpointError(f"{path} should hold one tensor, and holds something else.")
+    tensor = _load_record(content, path)
+    exact = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    return exact.contiguous().clone().numpy()
 
 
 def _load_record(record: TensorRecord, path: Path) -> torch.Tensor:

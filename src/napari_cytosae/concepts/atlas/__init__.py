@@ -1,0 +1,51 @@
+"""The atlas: what each concept is over whole data sets, measured, shown and given a suggestion.
+
+Names are imported on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from napari_cytosae.concepts.atlas.atlas import Atlas, open_atlas
+    from napari_cytosae.concepts.atlas.class_terms import TERMS, common_term
+    from napari_cytosae.concepts.atlas.data_set import DataSet, DataSetInfo
+    from napari_cytosae.concepts.atlas.enrichment import Enrichment, benjamini_hochberg
+    from napari_cytosae.concepts.atlas.focus import Focus, find_focus
+    from napari_cytosae.concepts.atlas.folder import is_atlas
+    from napari_cytosae.concepts.atlas.published import is_published, read_published
+    from napari_cytosae.concepts.atlas.references import References
+    from napari_cytosae.concepts.atlas.suggest import Suggestions
+
+_HOMES = {
+    "atlas": ["Atlas", "open_atlas"],
+    "class_terms": ["TERMS", "common_term"],
+    "data_set": ["DataSet", "DataSetInfo"],
+    "enrichment": ["Enrichment", "benjamini_hochberg"],
+    "focus": ["Focus", "find_focus"],
+    "folder": ["is_atlas"],
+    "published": ["is_published", "read_published"],
+    "references": ["References"],
+    "suggest": ["Suggestions"],
+}
+
+__all__ = [
+    "TERMS",
+    "Atlas",
+    "DataSet",
+    "DataSetInfo",
+    "Enrichment",
+    "Focus",
+    "References",
+    "Suggestions",
+    "benjamini_hochberg",
+    "common_term",
+    "find_focus",
+    "is_atlas",
+    "is_published",
+    "open_atlas",
+    "read_published",
+]
+
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

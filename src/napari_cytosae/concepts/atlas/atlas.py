@@ -1,0 +1,413 @@
+"""The atlas: what each concept of an SAE is, over one or several data sets side by side."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from napari_cytosae.concepts.atlas.data_set import DataSet, check_concept
+from napari_cytosae.concepts.atlas.focus import UPSTREAM_NOISY, Focus, find_focus
+from napari_cytosae.concepts.atlas.folder import (
+    is_atlas,
+    locked,
+    prepare_folder,
+    read_concepts,
+    read_data_sets,
+    read_manifest,
+    write_atlas,
+)
+from napari_cytosae.concepts.atlas.parquet import frame_of_table, table_of_frame
+from napari_cytosae.concepts.atlas.published import read_published
+from napari_cytosae.concepts.atlas.published_order import resolve_images
+from napari_cytosae.concepts.atlas.search import SearchIndex
+from napari_cytosae.concepts.atlas.suggest import Suggestions, generalisation, suggest
+from napari_cytosae.concepts.atlas.summary import summarise
+from napari_cytosae.errors import AtlasError
+
+AnyPath = str | Path
+_MAYBE_MISSING = ("patch_frequency", "entropy", "purity")
+
+
+class Atlas:
+    """Statistics, references and suggested names of every concept, by data set.
+
+    Parameters
+    ----------
+    data_sets
+        One or more, with different names, of one SAE.
+    names
+        People's names by concept id; anything that maps ids to words, such as a dictionary of
+        `napari_cytosae.concepts.naming`.
+
+    Raises
+    ------
+    AtlasError
+        Where there is no data set, two have one name, or they are of different SAEs.
+    """
+
+    def __init__(
+        self, data_sets: Iterable[DataSet], names: Mapping[int, str] | None = None
+    ) -> None:
+        found = list(data_sets)
+        _check_together(found)
+        self._data_sets = {data.name: data for data in found}
+        self._names: Mapping[int, str] = MappingProxyType(dict(names or {}))
+        self.created = datetime.now(UTC).isoformat(timespec="seconds")
+        self.path: Path | None = None
+        self._read_summary: Callable[[], pa.Table | None] = lambda: None
+
+    # -- where atlases come from ----------------------------------------------------------------
+
+    @classmethod
+    def from_published(
+        cls,
+        folders: AnyPath | Sequence[AnyPath],
+        *,
+        names: Mapping[int, str] | None = None,
+        sae_digest: str | None = None,
+    ) -> "Atlas":
+        """Read upstream's feature-data folders, each a data set; see `read_published`.
+
+        Parameters
+        ----------
+        folders
+            One folder or several.
+        names
+            People's names by concept id.
+        sae_digest
+            Digest of the SAE, where it is at hand (`Bundle.sae_digest`).
+
+        Raises
+        ------
+        AtlasError
+            Where a folder holds no feature data, or they do not belong together.
+        """
+        given = (folders,) if isinstance(folders, str | Path) else folders
+        return cls([read_published(folder, sae_digest=sae_digest) for folder in given], names)
+
+    @classmethod
+    def open(cls, path: AnyPath, names: Mapping[int, str] | None = None) -> "Atlas":
+        """Open a folder that `save`, `build` or the command line wrote.
+
+        Takes milliseconds: tables are read when they are first asked for.
+
+        Raises
+        ------
+        AtlasError
+            Where the folder holds no atlas, or a damaged one.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        atlas = cls(read_data_sets(folder, manifest), names)
+        atlas.created = str(manifest.get("created", ""))
+        atlas.path = folder
+        atlas._read_summary = lambda: read_concepts(folder, manifest)
+        return atlas
+
+    def save(self, path: AnyPath, *, overwrite: bool = False) -> Path:
+        """Write the atlas into a folder: whole, or not at all.
+
+        Parameters
+        ----------
+        path
+            The folder; one that this atlas was opened from or saved to may be written anew.
+        overwrite
+            Whether another atlas there may be replaced.
+
+        Raises
+        ------
+        AtlasError
+            Where the folder holds another atlas or somebody's files.
+        RunError
+            Where it cannot be written, or another process is writing it.
+        """
+        folder = Path(path)
+        own = self.path is not None and self.path.resolve() == folder.resolve()
+        prepare_folder(folder)
+        with locked(folder):
+            if is_atlas(folder) and not own and not overwrite:
+                raise AtlasError(
+                    f"{folder} holds an atlas. Choose another folder, or say that it may be "
+                    "overwritten (overwrite=True)."
+                )
+            finished = all(data.info.finished for data in self.data_sets)
+            write_atlas(folder, self.data_sets, self._stored() if finished else None, self.created)
+        self.path = folder
+        return folder
+
+    # -- what is in it --------------------------------------------------------------------------
+
+    @property
+    def data_sets(self) -> list[DataSet]:
+        """The data sets, in the order in which they came."""
+        return list(self._data_sets.values())
+
+    def __getitem__(self, name: str) -> DataSet:
+        try:
+            return self._data_sets[name]
+        except KeyError:
+            raise AtlasError(
+                f"There is no data set {name!r} in this atlas; it has {', '.join(self._data_sets)}."
+            ) from None
+
+    def __iter__(self) -> Iterator[DataSet]:
+        return iter(self.data_sets)
+
+    def __len__(self) -> int:
+        return len(self._data_sets)
+
+    def __repr__(self) -> str:
+        sets = ", ".join(f"{data.name} ({len(data):,})" for data in self.data_sets)
+        return f"<Atlas of {self.d_sae:,} concepts: {sets}>"
+
+    @property
+    def d_sae(self) -> int:
+        """Number of concepts of the SAE."""
+        return self.data_sets[0].info.d_sae
+
+    @property
+    def sae_digest(self) -> str | None:
+        """Digest of the SAE, by which names are found; None where it is not known."""
+        digests = (data.info.sae_digest for data in self.data_sets)
+        return next((digest for digest in digests if digest), None)
+
+    @property
+    def bundle_name(self) -> str:
+        """Name of the bundle, as far as it is known."""
+        return next((n for data in self.data_sets if (n := data.info.bundle_name)), "")
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """People's names by concept id. Set it anew to have them shown and searched."""
+        return self._names
+
+    @names.setter
+    def names(self, names: Mapping[int, str]) -> None:
+        self._names = MappingProxyType(dict(names))
+        self.__dict__.pop("table", None)
+        self.__dict__.pop("_index", None)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per concept, over all data sets; see `summarise` for the columns."""
+        table = self._summary.copy(deep=False)
+        names = np.full(self.d_sae, "", object)
+        for concept_id, name in self._names.items():
+            if 0 <= concept_id < self.d_sae:
+                names[concept_id] = name
+        table.insert(1, "name", names)
+        return table
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """`table` as AnnData wants it for ``var``: indexed by the concept id as text."""
+        table = self.table
+        floats = {
+            str(name): table[name].to_numpy(np.float64, na_value=np.nan)
+            for name in table
+            if isinstance(table[name].dtype, pd.Float64Dtype)
+        }
+        return table.assign(**floats).set_axis(table["concept_id"].astype(str).to_numpy())
+
+    def top(self, concept_id: int, k: int | None = None) -> pd.DataFrame:
+        """List the cells that show a concept best, data set by data set, the strongest first.
+
+        Returns
+        -------
+        DataFrame
+            ``data_set``, then the columns of `DataSet.top`: ``value``, ``image``, ``label``,
+            ``cell``, ``patch_row``, ``patch_column``, ``run``.
+
+        Raises
+        ------
+        AtlasError
+            Where there is no such concept.
+        """
+        check_concept(concept_id, self.d_sae)
+        lists = []
+        for data in self.data_sets:
+            top = data.top(concept_id, k)
+            top.insert(0, "data_set", data.name)
+            lists.append(top)
+        return pd.concat(lists, ignore_index=True)
+
+    def search(self, text: str) -> pd.DataFrame:
+        """Give the rows of `table` that have every word of a text, the most telling first.
+
+        Names, suggestions and their evidence are searched; ``#123`` or a number finds concepts
+        whose number begins so.
+        """
+        found = self.table.iloc[self.find(text)]
+        return found.sort_values("rank", kind="stable")
+
+    def find(self, text: str) -> NDArray[np.int64]:
+        """Give the ids of what `search` finds, ascending; quick enough for every keystroke."""
+        return self._index.find(text)
+
+    def focus(
+        self,
+        threshold: float | None = None,
+        *,
+        data_set: str | None = None,
+        noisy_above: float | None = None,
+    ) -> Focus:
+        """Choose the concepts worth showing and computing, by mean activation.
+
+        Parameters
+        ----------
+        threshold
+            Mean activation; the valley between the two modes without it.
+        data_set
+            Look at one data set; at all together without it.
+        noisy_above
+            Mean activation above which a concept is too common to tell much. Without it upstream's
+            0.1 for the published SAE, and what corresponds to it elsewhere.
+        """
+        if noisy_above is None and all(data.info.kind == "published" for data in self.data_sets):
+            noisy_above = UPSTREAM_NOISY
+        if data_set is None:
+            means = self._summary["mean_activation"].to_numpy(np.float64)
+            shares = self._summary["mass_share"].to_numpy(np.float64)
+        else:
+            means, shares = self[data_set].mean_activation, self[data_set].mass_share
+        return find_focus(means, shares, threshold, noisy_above)
+
+    @cached_property
+    def suggestions(self) -> Suggestions:
+        """What the data sets' labels say about each concept, with the tests behind it."""
+        return suggest(self.data_sets)
+
+    @cached_property
+    def generalisation(self) -> pd.DataFrame:
+        """Which concepts show the same cell in blood and in bone marrow; see `generalisation`."""
+        return generalisation(self.data_sets, self.suggestions)
+
+    def partners(self, concept_id: int, data_set: str | None = None) -> pd.DataFrame:
+        """List the concepts that are strong in the same cells.
+
+        Parameters
+        ----------
+        concept_id
+            The concept.
+        data_set
+            Of one data set; of all that kept a sample of cells without it.
+
+        Returns
+        -------
+        DataFrame
+            ``data_set``, ``concept_id``, ``suggestion``, ``cosine`` (between the two concepts'
+            strengths over the sampled cells), ``share`` (of the sampled cells with the concept,
+            those that have the partner too), ``sampled_cells``.
+        """
+        check_concept(concept_id, self.d_sae)
+        columns = ["data_set", "concept_id", "suggestion", "cosine", "share", "sampled_cells"]
+        words = self.table["suggestion"]
+        rows: list[tuple[Any, ...]] = []
+        for data in [self[data_set]] if data_set is not None else self.data_sets:
+            found = data.partners
+            if found is None:
+                continue
+            for other, cosine, share in zip(
+                found.concept_ids[concept_id],
+                found.cosines[concept_id],
+                found.shares[concept_id],
+                strict=True,
+            ):
+                if other >= 0:
+                    rows.append(
+                        (data.name, int(other), words[other], float(cosine), float(share),
+                         found.n_sampled)
+                    )  # fmt: skip
+        return pd.DataFrame(rows, columns=columns)
+
+    def hubs(self, data_set: str, least: int = 100) -> pd.DataFrame:
+        """List the images that stand among the references of very many concepts.
+
+        Returns
+        -------
+        DataFrame
+            ``image``, ``cell`` (or published index), ``concepts`` (in how many lists it stands),
+            ``share`` (of all concepts that have references), the most crowded first.
+        """
+        data = self[data_set]
+        sources, cells, places = data.references.hubs()
+        n = int((places >= least).sum())
+        images = [data.sources.images[source] if source >= 0 else "" for source in sources[:n]]
+        with_any = max(1, int(data.references.filled.any(axis=1).sum()))
+        return pd.DataFrame(
+            {
+                "image": images,
+                "cell": cells[:n],
+                "concepts": places[:n],
+                "share": places[:n] / with_any,
+            }
+        )
+
+    def link_images(self, data_set: str, folder: AnyPath) -> None:
+        """Say where the original images of a published set lie, so that references show them.
+
+        Raises
+        ------
+        AtlasError
+            Where the folder is another data set, or the set is no published one.
+        """
+        data = self[data_set]
+        if data.info.kind != "published":
+            raise AtlasError(f"The images of {data_set} are known from its runs.")
+        resolve_images(folder, data.references, data.info.classes, data.info.n_images)
+        linked = replace(data.info, image_folder=str(Path(folder).resolve()))
+        self._data_sets[data_set] = data.with_info(linked)
+
+    # -- how ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        stored = self._read_summary()
+        if stored is not None and stored.num_rows == self.d_sae:
+            return frame_of_table(stored, _MAYBE_MISSING)
+        return summarise(self.data_sets, self.suggestions, self._focus_of)
+
+    def _focus_of(self, means: NDArray[np.float64], shares: NDArray[np.float64]) -> Focus:
+        published = all(data.info.kind == "published" for data in self.data_sets)
+        return find_focus(means, shares, noisy_above=UPSTREAM_NOISY if published else None)
+
+    def _stored(self) -> pa.Table:
+        return table_of_frame(self._summary)
+
+    @cached_property
+    def _index(self) -> SearchIndex:
+        table = self.table
+        # The evidence begins with the suggestion.
+        return SearchIndex(table[name].to_numpy(object) for name in ("name", "evidence"))
+
+
+def open_atlas(path: AnyPath, names: Mapping[int, str] | None = None) -> Atlas:
+    """Open an atlas; see `Atlas.open`."""
+    return Atlas.open(path, names)
+
+
+def _check_together(data_sets: Sequence[DataSet]) -> None:
+    if not data_sets:
+        raise AtlasError("An atlas needs at least one data set.")
+    names = [data.name for data in data_sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise AtlasError(f"Two data sets are called {name!r}. Give one of them another name.")
+    first = data_sets[0].info
+    digest = next((data.info.sae_digest for data in data_sets if data.info.sae_digest), None)
+    for data in data_sets:
+        other = data.info.sae_digest is not None and data.info.sae_digest != digest
+        if data.info.d_sae != first.d_sae or other:
+            raise AtlasError(
+                f"{data.name} ({data.info.d_sae:,} concepts) and {first.name} "
+                f"({first.d_sae:,} concepts) are of different sparse autoencoders: concept 7 of "
+                "one is not concept 7 of the other. Keep them in two atlases."
+            )
