@@ -5,6 +5,7 @@ from napari_cytosae.cells.detect import detect_cells, detect_with, estimate_micr
 from napari_cytosae.cells.found import Cells, measure_cells
 from napari_cytosae.cells.nuclei import NucleusRules
 from napari_cytosae.cells.read import read_cells
+from napari_cytosae.cells.red_cells import RedCellRules, detect_red_cells
 from napari_cytosae.cells.sources import (
     cells_from_boxes,
     cells_from_labels,
@@ -18,12 +19,14 @@ __all__ = [
     "CropBatch",
     "CropGeometry",
     "NucleusRules",
+    "RedCellRules",
     "StainReference",
     "cells_from_boxes",
     "cells_from_labels",
     "cells_from_points",
     "crop_boxes",
     "detect_cells",
+    "detect_red_cells",
     "detect_with",
     "estimate_microns_per_pixel",
     "estimate_stain",

@@ -60,16 +60,27 @@ def detect_cells(
         microns_per_pixel = microns_per_pixel or image.microns_per_pixel
     else:
         rgb = to_rgb8(image)
+    check_microns_per_pixel(microns_per_pixel)
+    reference = estimate_stain(_reduced(rgb, max(1.0, max(rgb.shape[:2]) / STAIN_PX)))
+    _check_colour(rgb, reference)
+    estimated = None if microns_per_pixel else estimate_microns_per_pixel(rgb, reference)
+    return detect_with(rgb, reference, microns_per_pixel, estimated, rules)
+
+
+def check_microns_per_pixel(microns_per_pixel: float | None) -> None:
+    """Refuse a pixel size that is none.
+
+    Raises
+    ------
+    CellsError
+        Where it is not positive, or not finite.
+    """
     if microns_per_pixel is not None and not (
         np.isfinite(microns_per_pixel) and microns_per_pixel > 0
     ):
         raise CellsError(
             f"The pixel size is {microns_per_pixel} µm; give a positive number, or none at all."
         )
-    reference = estimate_stain(_reduced(rgb, max(1.0, max(rgb.shape[:2]) / STAIN_PX)))
-    _check_colour(rgb, reference)
-    estimated = None if microns_per_pixel else estimate_microns_per_pixel(rgb, reference)
-    return detect_with(rgb, reference, microns_per_pixel, estimated, rules)
 
 
 def detect_with(

@@ -9,10 +9,14 @@ from PIL import Image, UnidentifiedImageError
 from napari_cytosae.cells.detect import detect_cells
 from napari_cytosae.cells.found import Cells
 from napari_cytosae.cells.geojson import read_geojson
+from napari_cytosae.cells.red_cells import detect_red_cells
 from napari_cytosae.cells.sources import cells_from_labels, whole_image
 from napari_cytosae.cells.tables import read_table
 from napari_cytosae.errors import CellsError
 from napari_cytosae.slides import Slide
+
+NAMED_SOURCES = ("detect", "red", "whole")
+"""Sources of cells that are known by name."""
 
 _LABELS = (".tif", ".tiff", ".png")
 _TABLES = (".csv", ".tsv", ".txt")
@@ -27,7 +31,7 @@ def read_cells(
     Parameters
     ----------
     source : str or Path
-        ``"detect"``, ``"whole"``, or a file: a label image (TIFF, PNG), a table of centroids or
+        ``"detect"`` (nucleated cells), ``"red"`` (red cells), ``"whole"``, or a file: a label image (TIFF, PNG), a table of centroids or
         boxes (CSV, TSV), or outlines (GeoJSON).
     slide : Slide
         What the cells lie on.
@@ -46,14 +50,16 @@ def read_cells(
     pixel_um = microns_per_pixel or slide.microns_per_pixel
     if source == "detect":
         return detect_cells(slide, pixel_um)
+    if source == "red":
+        return detect_red_cells(slide, pixel_um)
     if source == "whole":
         return whole_image(slide.shape, microns_per_pixel=pixel_um)
     path = Path(source)
     suffix = path.suffix.lower()
     if not path.is_file():
         raise CellsError(
-            f"There is no file {path}; give a label image, a CSV or GeoJSON file, “detect” or "
-            "“whole”."
+            f"There is no file {path}; give a label image, a CSV or GeoJSON file, “detect”, "
+            "“red” or “whole”."
         )
     if suffix in _LABELS:
         return _read_labels(path, slide.shape, pixel_um)

@@ -39,7 +39,7 @@ class AnalyzeOptions:
     backbone, sae
         Checkpoints of a bundle's two parts.
     cells
-        ``"detect"``, ``"whole"`` or a file of cells.
+        ``"detect"``, ``"red"``, ``"whole"`` or a file of cells.
     precision, device, microns_per_pixel, crop_um, threshold, overwrite
         As in `napari_cytosae.analyze`.
     pictures
@@ -78,11 +78,13 @@ def check_cells(cells: str, images: list[Path]) -> None:
     typer.BadParameter
         With what could have been meant.
     """
-    if cells in ("detect", "whole"):
+    from napari_cytosae.cells.read import NAMED_SOURCES
+
+    if cells in NAMED_SOURCES:
         return
     if not Path(cells).is_file():
-        close = difflib.get_close_matches(cells, ["detect", "whole"], n=1)
-        hint = f"did you mean {close[0]}?" if close else "give detect, whole, or an existing file."
+        close = difflib.get_close_matches(cells, NAMED_SOURCES, n=1)
+        hint = f"did you mean {close[0]}?" if close else "give detect, red, whole, or a file."
         raise typer.BadParameter(f"--cells {cells}: there is no such file; {hint}")
     if len(images) > 1 or images[0].is_dir():
         raise typer.BadParameter(

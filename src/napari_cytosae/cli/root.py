@@ -89,9 +89,9 @@ def analyze(
     cells: Annotated[
         str,
         typer.Option(
-            metavar="detect|whole|FILE",
-            help="Find nucleated cells, take the whole image as one, or read them from a label "
-            "image, CSV or GeoJSON.",
+            metavar="detect|red|whole|FILE",
+            help="Find nucleated cells, or red cells, take the whole image as one, or read them from "
+            "a label image, CSV or GeoJSON.",
         ),
     ] = "detect",
     precision: Annotated[

@@ -65,8 +65,8 @@ def analyze(
     bundle
         A bundle, its name, or its folder.
     cells
-        ``"detect"``, ``"whole"`` (the image is one crop), a file of cells (see `read_cells`), a
-        label image, or `Cells`.
+        ``"detect"`` (nucleated cells), ``"red"`` (red cells), ``"whole"`` (the image is one crop),
+        a file of cells (see `read_cells`), a label image, or `Cells`.
     out
         The run folder. Without it ``NAME.cytosae`` beside the image; an array needs one.
     precision

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_cytosae.cells import Cells, cells_from_labels, read_cells
+from napari_cytosae.cells.read import NAMED_SOURCES
 from napari_cytosae.concepts.encode import Precision
 from napari_cytosae.errors import CellsError, RunError
 from napari_cytosae.models import Bundle
@@ -28,8 +29,8 @@ class AnalysisJob:
     bundle
         A bundle, its name, or its folder.
     cells
-        ``"detect"``, ``"whole"`` (the image is one crop), a file of cells, a label image, or
-        `Cells`.
+        ``"detect"`` (nucleated cells), ``"red"`` (red cells), ``"whole"`` (the image is one crop),
+        a file of cells, a label image, or `Cells`.
     out
         The run folder; `default_folder` where None.
     precision, device
@@ -102,7 +103,7 @@ class AnalysisJob:
         """Say by which cells a run is known: a method's name, or a digest of the cells given."""
         if isinstance(self.cells, str | Path):
             path = Path(self.cells)
-            if self.cells in ("detect", "whole") or not path.is_file():
+            if self.cells in NAMED_SOURCES or not path.is_file():
                 return str(self.cells)
             return hashlib.sha256(path.read_bytes()).hexdigest()
         digest = hashlib.sha256()

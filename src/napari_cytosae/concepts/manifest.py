@@ -32,7 +32,7 @@ class RunKey:
     image
         Digest of the slide's content.
     cells
-        How cells were found: ``"detect"``, ``"whole"``, or a digest of the cells that were given.
+        How cells were found: ``"detect"``, ``"red"``, ``"whole"``, or a digest of the cells that were given.
     crop_um, cell_fraction, whole
         The crop geometry.
     microns_per_pixel

@@ -175,6 +175,7 @@ class AnalysisForm(QWidget):
         _refill(self.image, [(layer.name, layer) for layer in images], last=True)
         sources: list[tuple[str, Any]] = [
             ("detect nucleated cells", "detect"),
+            ("detect red cells", "red"),
             ("the whole image is one cell", "whole"),
         ]
         for layer in layers:
