@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_images import make_cells, make_image
 from PIL import Image
 
-from conftest import make_cells, make_image
 from napari_cytosae.cells import Cells
 from napari_cytosae.concepts import (
     AnalysisJob,
@@ -355,7 +355,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-from conftest import make_cells
+from made_images import make_cells
 from napari_cytosae.concepts import analysis, durable
 from napari_cytosae.models import load_bundle
 analysis.SHARD_CELLS = 4

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_images import make_cells, make_image
 
-from conftest import make_cells, make_image
 from napari_cytosae.cells import CropBatch, CropGeometry, iter_crops
 from napari_cytosae.concepts import EncodeOptions, encode_crops, encode_one
 from napari_cytosae.errors import Cancelled, CytoSAEError

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from made_images import make_cells, make_image
 from random_cells import D_SAE, cell_from_dense, random_dense
 
-from conftest import make_cells, make_image
 from napari_cytosae.concepts import analyze, colour_by, paint_maps, place_map, place_maps
 from napari_cytosae.concepts.maps import placed
 from napari_cytosae.errors import RunError

@@ -3,8 +3,8 @@ import subprocess
 import sys
 
 import pytest
+from made_images import make_cells, make_image
 
-from conftest import make_cells, make_image
 from napari_cytosae.concepts import analyze, open_run
 from napari_cytosae.errors import RunError
 

@@ -255,7 +255,7 @@ def top_concepts(run: "Run", k: int = N_TOP_CONCEPTS) -> str:
     every = max(1, len(run) // _MOST_LOOKED_AT)
     for label in run.table["label"].iloc[::every]:
         for ranked in strongest_on_cell(run, int(label), 2 * k):
-            name = f"#{ranked.concept.concept_id} {ranked.concept.name}".rstrip()
+            name = ranked.concept.title
             strength[name] = strength.get(name, 0.0) + ranked.on_cell
     return ", ".join(sorted(strength, key=lambda name: -strength[name])[:k])
 

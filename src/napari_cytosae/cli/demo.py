@@ -128,8 +128,7 @@ def print_cells(run: "Run", comparison: Comparison | None) -> None:
     labels = [int(label) for label in run.table["label"]]
     for label in labels[:_MOST_LISTED]:
         concepts = "   ".join(
-            f"#{ranked.concept.concept_id} {ranked.concept.name}".rstrip()
-            + f" ({ranked.on_cell:.2g})"
+            ranked.concept.title + f" ({ranked.on_cell:.2g})"
             for ranked in strongest_on_cell(run, label, N_TOP_CONCEPTS)
         )
         kind = [] if comparison is None else [comparison.kinds.get(label, "no white cell")]

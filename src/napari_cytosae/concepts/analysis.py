@@ -20,11 +20,13 @@ from napari_cytosae.concepts.encode import EncodedBatch, EncodeOptions, Precisio
 from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
 from napari_cytosae.concepts.job import THRESHOLD, AnalysisJob, default_folder
 from napari_cytosae.concepts.manifest import RunKey, RunManifest
+from napari_cytosae.concepts.naming.names import Names
+from napari_cytosae.concepts.naming.places import dictionary_of
 from napari_cytosae.concepts.profiles import build_profiles, write_profiles
 from napari_cytosae.concepts.run import Run
 from napari_cytosae.concepts.shards import Shard
 from napari_cytosae.concepts.steps import CellsFound, Progress
-from napari_cytosae.errors import OtherRunError
+from napari_cytosae.errors import NamesError, OtherRunError
 from napari_cytosae.models import Bundle, load_bundle, resolve_device, resolve_precision
 from napari_cytosae.slides import Slide
 
@@ -213,7 +215,10 @@ class _Analysis:
         manifest = replace(manifest, state="finished", finished=_now())
         boxes = table[BOX_COLUMNS].to_numpy(np.float64)
         profiles = build_profiles(
-            manifest, table, self.folder.summaries(manifest, boxes, manifest.threshold)
+            manifest,
+            table,
+            self.folder.summaries(manifest, boxes, manifest.threshold),
+            self._names(),
         )
         write_profiles(profiles, self.folder.profiles_path)
         manifest.write(self.folder.path)
@@ -282,6 +287,14 @@ class _Analysis:
         )
         manifest.write(self.folder.path)
         return manifest
+
+    def _names(self) -> Names:
+        """Names that the concepts have now, so that other programs show them, too."""
+        try:
+            return Names.of(dictionary_of(self.bundle.sae_digest, self.bundle.names_path))
+        except NamesError as error:
+            logger.warning("Concepts go without names. %s", error)
+            return Names({})
 
     def _encode(
         self, manifest: RunManifest, table: pd.DataFrame, missing: list[int]

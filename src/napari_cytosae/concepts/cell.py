@@ -1,11 +1,11 @@
 """The concepts of one cell: which are active, how strongly, and where."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cytosae.concepts.naming.names import Names, title_of
 from napari_cytosae.errors import RunError
 
 GRID = 16
@@ -34,6 +34,8 @@ class ActiveConcept:
         Share of the run's cells in which the concept is active at any token; NaN without a run.
     name
         The concept's name, empty where it has none.
+    suggested
+        Whether the name is a suggestion that no person stands behind.
     """
 
     concept_id: int
@@ -42,6 +44,12 @@ class ActiveConcept:
     patch_share: float
     run_frequency: float
     name: str
+    suggested: bool = False
+
+    @property
+    def title(self) -> str:
+        """Number and name, a suggested one marked."""
+        return title_of(self.concept_id, self.name, self.suggested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ class CellActivations:
         k: int | None = None,
         *,
         frequencies: NDArray[np.floating] | None = None,
-        names: Mapping[int, str] | None = None,
+        names: Names | None = None,
     ) -> list[ActiveConcept]:
         """Rank the concepts that are active in the cell, or at one patch of it, strongest first.
 
@@ -128,7 +136,7 @@ class CellActivations:
         frequencies
             (d_sae,) `run_frequency` of each concept.
         names
-            Names of concept ids.
+            Names of concepts.
         """
         summary = self.summary(threshold=0.0)
         position = np.arange(len(summary.concept_ids))
@@ -143,7 +151,11 @@ class CellActivations:
         ids = summary.concept_ids[rows]
         frequency = np.full(len(ids), np.nan) if frequencies is None else frequencies[ids]
         return [
-            ActiveConcept(*numbers, names.get(numbers[0], "") if names else "")
+            ActiveConcept(
+                *numbers,
+                names.get(numbers[0], "") if names else "",
+                numbers[0] in names.suggested if names else False,
+            )
             for numbers in zip(
                 ids.tolist(),
                 activation[ranked].tolist(),

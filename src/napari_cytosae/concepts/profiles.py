@@ -12,10 +12,14 @@ from scipy.sparse import csr_array, csr_matrix
 from napari_cytosae.concepts.cell import CellSummary
 from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.concepts.manifest import RunManifest
+from napari_cytosae.concepts.naming.names import Names
 
 
 def build_profiles(
-    manifest: RunManifest, table: pd.DataFrame, summaries: Iterable[CellSummary]
+    manifest: RunManifest,
+    table: pd.DataFrame,
+    summaries: Iterable[CellSummary],
+    names: Names | None = None,
 ) -> anndata.AnnData:
     """Gather the summaries of a run's cells into one AnnData.
 
@@ -27,6 +31,8 @@ def build_profiles(
         One row per cell, in the summaries' order.
     summaries
         One per row of the table.
+    names
+        Names of the concepts.
 
     Returns
     -------
@@ -36,8 +42,9 @@ def build_profiles(
         over tokens. ``layers["count"]``: tokens above τ. ``var``: ``frequency``, the share of cells
         in which a concept is active at any token (upstream's ``sae_sparsity``);
         ``mean_activation``, the mean of ``X`` over those cells, 0 where there are none;
-        ``max_activation``. ``obsm["spatial"]``: x and y of each cell's centre, in µm where the
-        pixel size is known, else in level-0 px; ``uns["cytosae"]["spatial_unit"]`` says which.
+        ``max_activation``; ``name`` and ``name_suggested``. ``obsm["spatial"]``: x and y of each
+        cell's centre, in µm where the pixel size is known, else in level-0 px;
+        ``uns["cytosae"]["spatial_unit"]`` says which.
     """
     rows = list(summaries)
     d_sae = manifest.d_sae
@@ -59,7 +66,7 @@ def build_profiles(
     var = pd.DataFrame(
         {
             "concept_id": np.arange(d_sae),
-            "name": np.full(d_sae, "", dtype=object),
+            **(names or Names({})).columns(d_sae),
             "frequency": n_active / max(1, len(rows)),
             "mean_activation": total / np.maximum(1, n_active),
             "max_activation": largest,

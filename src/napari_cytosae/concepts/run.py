@@ -1,5 +1,6 @@
 """A run read back from its folder: what a view, a script or an export asks."""
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
@@ -19,9 +20,14 @@ from napari_cytosae.concepts.cell import (
 )
 from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
 from napari_cytosae.concepts.manifest import RunManifest
+from napari_cytosae.concepts.naming.dictionary import Dictionary
+from napari_cytosae.concepts.naming.names import NAME_COLUMNS, Names
+from napari_cytosae.concepts.naming.places import dictionary_of
 from napari_cytosae.concepts.profiles import build_profiles
 from napari_cytosae.concepts.shards import read_cell, read_concept
-from napari_cytosae.errors import RunError
+from napari_cytosae.errors import NamesError, RunError
+
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -46,6 +52,8 @@ class Run:
         self.path = Path(path)
         self._folder = RunFolder(self.path)
         self.manifest = RunManifest.read(self.path)
+        self._names_at: tuple[int, Names] | None = None
+        self._named: dict[int, Names] = {}
 
     def __repr__(self) -> str:
         state = f", {int(self.encoded.sum())} encoded" if self.unfinished else ""
@@ -128,8 +136,48 @@ class Run:
         return encoded
 
     @cached_property
+    def dictionary(self) -> Dictionary:
+        """The dictionary that names the concepts of the run's SAE.
+
+        Raises
+        ------
+        NamesError
+            Where it cannot be read, or the run does not say which SAE it was made with.
+        """
+        if self.sae_digest is None:
+            raise NamesError(
+                f"{self.path.name} was made by an earlier version and does not say which SAE it "
+                "was made with. Start the same analysis again: it is written down without the "
+                "model doing anything anew."
+            )
+        return dictionary_of(self.sae_digest)
+
+    @property
+    def names(self) -> Names:
+        """Name of every concept that has one, as the dictionary has them now.
+
+        Of concepts of which the dictionary knows nothing, as they stood when the run was written,
+        on another computer perhaps.
+        """
+        dictionary = self._readable_dictionary
+        revision = -1 if dictionary is None else dictionary.revision
+        if self._names_at is None or self._names_at[0] != revision:
+            self._names_at = (revision, Names.of(dictionary, self._stored_names))
+        return self._names_at[1]
+
+    @property
     def adata(self) -> anndata.AnnData:
         """Profiles of the cells as AnnData; of those encoded so far where the run is unfinished."""
+        self._name(self._profiles.var)
+        return self._profiles
+
+    @property
+    def concepts(self) -> pd.DataFrame:
+        """One row per concept: name, and frequency and activation in this run (``adata.var``)."""
+        return self._name(self._concepts)
+
+    @cached_property
+    def _profiles(self) -> anndata.AnnData:
         if self.unfinished:
             return build_profiles(
                 self.manifest,
@@ -142,10 +190,9 @@ class Run:
             raise self._damaged_profiles(error) from error
 
     @cached_property
-    def concepts(self) -> pd.DataFrame:
-        """One row per concept: name, and frequency and activation in this run (``adata.var``)."""
+    def _concepts(self) -> pd.DataFrame:
         if self.unfinished:
-            return cast(pd.DataFrame, self.adata.var)
+            return cast(pd.DataFrame, self._profiles.var)
         try:
             with h5py.File(self._folder.profiles_path) as file:
                 return cast(pd.DataFrame, read_elem(file["var"]))
@@ -195,7 +242,7 @@ class Run:
         self, cell: CellActivations, patch: tuple[int, int] | None = None, k: int | None = None
     ) -> list[ActiveConcept]:
         """Do what `active_concepts` does for a cell that has been read already."""
-        return cell.active_concepts(patch, k, frequencies=self._frequencies, names=self._names)
+        return cell.active_concepts(patch, k, frequencies=self._frequencies, names=self.names)
 
     def concepts_at(
         self, label: int, patch: tuple[int, int], k: int | None = None
@@ -245,12 +292,32 @@ class Run:
 
     @cached_property
     def _frequencies(self) -> NDArray[np.float64]:
-        return self.concepts["frequency"].to_numpy(np.float64)
+        return self._concepts["frequency"].to_numpy(np.float64)
 
     @cached_property
-    def _names(self) -> dict[int, str]:
-        pairs = zip(self.concepts["concept_id"], self.concepts["name"], strict=True)
-        return {int(concept_id): str(name) for concept_id, name in pairs if name}
+    def _stored_names(self) -> Names:
+        return Names.from_table(self._concepts)
+
+    @cached_property
+    def _readable_dictionary(self) -> Dictionary | None:
+        """The dictionary, or None where there is none to read: cells are shown all the same."""
+        if self.sae_digest is None:
+            return None
+        try:
+            return self.dictionary
+        except NamesError as error:
+            logger.warning("Concepts are shown by their numbers. %s", error)
+            return None
+
+    def _name(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Bring the names in a table of concepts up to date."""
+        names = self.names
+        if self._named.get(id(table)) is not names:
+            self._named[id(table)] = names
+            columns = names.columns(self.d_sae)
+            for column in NAME_COLUMNS:
+                table[column] = columns[column]
+        return table
 
     def _row(self, label: int) -> int:
         row = self._rows.get(int(label))

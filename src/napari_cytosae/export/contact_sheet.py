@@ -110,8 +110,7 @@ def _draw_cell(canvas: Canvas, cell: ShownCell, x: int, y: int, hues: dict[int, 
         bar = y + _TILE + 5
         canvas.lines([np.array([[x, bar], [x + _TILE, bar]])], "#dddddd", 4)
         canvas.lines([np.array([[x, bar], [x + _TILE * concept.patch_share, bar]])], hue, 4)
-        name = f"#{concept.concept_id} {concept.name}".rstrip()
-        canvas.text(name, x, y + _TILE + 23, 16, bold=True, room=_TILE)
+        canvas.text(concept.title, x, y + _TILE + 23, 16, bold=True, room=_TILE)
         canvas.text(
             f"{shown.on_cell:.2g} on cell  ·  {concept.patch_share:.0%} of patches",
             x,

@@ -8,6 +8,7 @@ from scipy.sparse import csc_array
 
 from napari_cytosae.concepts import Run
 from napari_cytosae.concepts.durable import write_durably
+from napari_cytosae.concepts.naming.names import marked
 from napari_cytosae.export.on_cell import strongest_on_cell
 
 N_CONCEPTS = 5
@@ -33,9 +34,9 @@ def cell_table(run: Run, n_concepts: int = N_CONCEPTS) -> pd.DataFrame:
         µm where the pixel size is known; ``area_px`` and ``nucleus_area_px`` in pixels, with
         ``area_um2`` and ``nucleus_area_um2``; then for n = 1, 2, …, ranked by their strength on
         the cell itself: ``concept_n`` (its id, empty where no more are active),
-        ``concept_n_name``, ``concept_n_activation_on_cell`` (mean over the patches that the cell
-        covers), ``concept_n_activation`` (mean over the crop's 257 tokens) and
-        ``concept_n_patches_percent`` (share of the crop's patches).
+        ``concept_n_name`` (a suggested one says so), ``concept_n_activation_on_cell`` (mean over
+        the patches that the cell covers), ``concept_n_activation`` (mean over the crop's 257
+        tokens) and ``concept_n_patches_percent`` (share of the crop's patches).
     """
     cells = run.table
     columns: dict[str, object] = {"label": cells["label"]}
@@ -56,7 +57,9 @@ def cell_table(run: Run, n_concepts: int = N_CONCEPTS) -> pd.DataFrame:
         prefix = f"concept_{place + 1}"
         ids = [None if c is None else c.concept.concept_id for c in found]
         columns[prefix] = pd.array(ids, dtype="Int64")
-        columns[f"{prefix}_name"] = [c.concept.name if c else "" for c in found]
+        columns[f"{prefix}_name"] = [
+            marked(c.concept.name, c.concept.suggested) if c else "" for c in found
+        ]
         columns[f"{prefix}_activation_on_cell"] = [c.on_cell if c else np.nan for c in found]
         columns[f"{prefix}_activation"] = [c.concept.activation if c else np.nan for c in found]
         columns[f"{prefix}_patches_percent"] = [
@@ -71,10 +74,11 @@ def concept_table(run: Run) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``concept_id``, ``name``, ``cells`` (in how many it is active), ``frequency_percent`` of
-        the encoded cells, ``mean_activation`` (of the cells' means over tokens, over the cells
-        where it is active), ``max_activation`` (largest at any token), ``best_cell`` (label of the
-        cell with the largest mean) and ``best_cell_activation`` (that mean).
+        ``concept_id``, ``name``, ``name_suggested`` (no person has given it), ``cells`` (in how
+        many it is active), ``frequency_percent`` of the encoded cells, ``mean_activation`` (of the
+        cells' means over tokens, over the cells where it is active), ``max_activation`` (largest at
+        any token), ``best_cell`` (label of the cell with the largest mean) and
+        ``best_cell_activation`` (that mean).
     """
     profiles = csc_array(run.adata.X)
     n_cells = profiles.shape[0]
@@ -91,6 +95,7 @@ def concept_table(run: Run) -> pd.DataFrame:
         {
             "concept_id": active,
             "name": known["name"].astype(str).to_numpy(),
+            "name_suggested": known["name_suggested"].to_numpy(bool),
             "cells": np.diff(profiles.indptr)[active],
             "frequency_percent": 100 * np.diff(profiles.indptr)[active] / max(1, n_cells),
             "mean_activation": known["mean_activation"].to_numpy(),

@@ -37,6 +37,8 @@ class Bundle:
     digest
         SHA-256 over weights, block and preprocessing, in hex. The same model has the same digest
         whatever file format it came from, device it is on and precision it runs in.
+    names_path
+        File of names of its concepts, where its folder brings one along.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Bundle:
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     digest: str = ""
     origin: "Bundle | None" = field(default=None, repr=False)  # what it was rounded or moved from
+    names_path: Path | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.backbone.d_model != self.sae.d_model:

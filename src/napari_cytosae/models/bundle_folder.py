@@ -58,6 +58,8 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
             }
             text = json.dumps(manifest, indent=2, ensure_ascii=False)
             (made / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            if bundle.names_path is not None and bundle.names_path.is_file():
+                shutil.copyfile(bundle.names_path, made / NAMES)
             made.replace(folder)
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written ({error}).") from error
@@ -123,6 +125,7 @@ def load_bundle_folder(folder: str | Path, block: int | None = None) -> Bundle:
         sae,
         preprocessing,
         card=card if isinstance(card, dict) else {},
+        names_path=names if (names := folder / NAMES).is_file() else None,
     )
 
 

@@ -289,6 +289,7 @@ def _cells_around(
         geometry,
         size,
         made_from=made_from,
+        sae_digest=bundle.sae_digest,
     )
 
 

@@ -45,6 +45,7 @@ class CellPanel(QWidget):
             (session.results_changed, self._on_results),
             (session.pins_changed, self._show_concepts),
             (session.preview_changed, self._show_heats),
+            (session.names_changed, lambda _: self._show_concepts()),
         ):
             self.subscriptions.connect(signal, slot)
         self.refresh()
@@ -188,6 +189,8 @@ class CellPanel(QWidget):
         if concept.run_frequency == concept.run_frequency:
             facts += f"; in {percent(concept.run_frequency)} of the cells of this run"
         where = "here" if patch is not None else "on average over its tokens"
+        if concept.suggested:
+            facts += "; the name is suggested, nobody has confirmed it"
         return ConceptRow(
             concept.concept_id,
             concept.name,
@@ -195,6 +198,7 @@ class CellPanel(QWidget):
             None if patch is not None else concept.patch_share,
             f"#{concept.concept_id}: {concept.activation:.3f} {where}; {facts}",
             self._session.hue(concept.concept_id),
+            concept.suggested,
         )
 
     def _show_context(self) -> None:

@@ -32,6 +32,7 @@ class ConceptRow:
     share: float | None  # share of the cell's patches where it is active; None at a patch
     facts: str  # the sentence of the tooltip: numbers with their context
     hue: str | None  # of a pinned concept
+    suggested: bool = False  # no person has given the name
 
     @property
     def title(self) -> str:
@@ -113,7 +114,7 @@ class _ConceptDelegate(QStyledItemDelegate):
         bar_room = max((right - left) * 2 // 5, 30)
         title = QRect(left, rect.top(), right - left - bar_room - 6, rect.height())
         font = QFont(option.font)
-        font.setItalic(not row.name)
+        font.setItalic(row.suggested or not row.name)
         painter.setFont(font)
         painter.setPen(text)
         shown = painter.fontMetrics().elidedText(

@@ -27,6 +27,7 @@ from napari_cytosae.viewer.analysis_work import (
 )
 from napari_cytosae.viewer.cell_panel import CellPanel
 from napari_cytosae.viewer.jobs import JobRunner
+from napari_cytosae.viewer.name_watch import watch_names
 from napari_cytosae.viewer.picking import click_callback
 from napari_cytosae.viewer.placement import pixel_at
 from napari_cytosae.viewer.result_layers import result_layers_of
@@ -51,6 +52,7 @@ class CytoSAEDock(QWidget):
         self._viewer = unwrapped(napari_viewer)
         self.session = session_of(self._viewer)
         self.layers = result_layers_of(self._viewer)
+        watch_names(self._viewer)
         self.form = AnalysisForm(self._viewer, self.layers.is_result)
         self.run_bar = RunBar()
         self.panel = CellPanel(self.session)

@@ -41,6 +41,8 @@ class ResultLayers:
         self._preview: ReferenceType[Image] | None = None
         self._coloured: ReferenceType[Labels] | None = None
         self._maps: dict[int, ReferenceType[Image]] = {}
+        self._given: dict[int, str] = {}  # names that map layers got from us
+        self._coloured_by: tuple[int, str] | None = None  # concept and name of the layer
         self._shown: Results | None = None
         self.smooth = True
         self._refreshed = 0.0
@@ -49,6 +51,7 @@ class ResultLayers:
         session.selection_changed.connect(self._show_preview)
         session.preview_changed.connect(self._show_preview)
         session.pins_changed.connect(self._show_pins)
+        session.names_changed.connect(self._rename)
         unwrapped(viewer).layers.events.removed.connect(self._on_removed)
 
     # -- finding ---------------------------------------------------------------------------
@@ -213,7 +216,7 @@ class ResultLayers:
         canvas = session.results.canvas(concept_id, smooth=self.smooth)
         layer = Image(
             canvas.values,
-            name=session.results.title(concept_id),
+            name=self._title(concept_id),
             colormap=map_colormap(session.map_hue(concept_id)),
             contrast_limits=(0.0, session.results.full_scale(concept_id)),
             blending=_BLENDING,
@@ -223,6 +226,34 @@ class ResultLayers:
         )
         self._maps[concept_id] = ref(layer)
         self._add(layer)
+
+    def _title(self, concept_id: int) -> str:
+        title = self._given[concept_id] = self._session.results.title(concept_id)
+        return title
+
+    def _title_of_colours(self, concept_id: int) -> str:
+        title = f"cells by {self._session.results.title(concept_id)}"
+        self._coloured_by = (concept_id, title)
+        return title
+
+    def _rename(self, concepts: frozenset[int]) -> None:
+        """Let layers follow the names of their concepts, unless the user has renamed them."""
+        results = self._session.results
+        if results is None:
+            return
+        for concept_id in concepts & self._maps.keys():
+            layer, before = self.map_layer(concept_id), self._given.get(concept_id)
+            title = self._title(concept_id)
+            if layer is not None and layer.name == before:
+                layer.name = title
+        layer = self.coloured
+        if layer is not None and self._coloured_by and self._coloured_by[0] in concepts:
+            concept_id, before = self._coloured_by
+            title = self._title_of_colours(concept_id)
+            if layer.name == before:
+                layer.name = title
+        if (layer := self.cells) is not None:
+            layer.features = features_of(results)
 
     def set_smooth(self, smooth: bool) -> None:
         """Draw maps smoothly, or as the squares that the patches are."""
@@ -260,7 +291,7 @@ class ResultLayers:
         if results is None or source is None:
             return
         colormap = strength_colormap(results.strengths(concept_id))
-        name = f"cells by {results.title(concept_id)}"
+        name = self._title_of_colours(concept_id)
         layer = self.coloured
         if layer is not None:
             layer.colormap, layer.name, layer.visible = colormap, name, True

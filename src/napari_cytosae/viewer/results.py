@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,11 @@ from napari_cytosae.concepts import (
     colour_by,
     paint_maps,
 )
+from napari_cytosae.concepts.naming import Dictionary, Names, dictionary_of
+from napari_cytosae.errors import NamesError
 from napari_cytosae.slides import Slide
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -42,6 +48,8 @@ class Results:
         The run that the cells belong to; None for cells that were clicked without one.
     made_from
         What decided which cells there are and how they are cut, for cells without a run.
+    sae_digest
+        Digest of the SAE, by which the names of its concepts are found.
     """
 
     slide: Slide
@@ -53,11 +61,13 @@ class Results:
     microns_per_pixel: float | None
     run: Run | None = None
     made_from: tuple[Any, ...] = ()
+    sae_digest: str | None = None
     # Cells of a run that still goes on, and cells that were clicked without one.
     fresh: dict[int, CellActivations] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._read: CellActivations | None = None
+        self._names: tuple[int, Names] | None = None
         self._rows = {int(label): row for row, label in enumerate(self.table["label"])}
 
     def __len__(self) -> int:
@@ -76,6 +86,7 @@ class Results:
             CropGeometry(key.crop_um, key.cell_fraction, key.whole),
             run.microns_per_pixel,
             run,
+            sae_digest=run.sae_digest,
         )
 
     def add(self, cells: Any) -> None:
@@ -157,13 +168,32 @@ class Results:
         if answer is None:
             return []
         if self.run is None or label in self.fresh:
-            return answer.active_concepts(patch)
+            return answer.active_concepts(patch, names=self.names)
         return self.run.rank(answer, patch)
 
     def title(self, concept_id: int) -> str:
-        """Name of a concept as it is shown: its number, and its name where it has one."""
-        name = "" if self.run is None else str(self.run.concepts["name"].iloc[concept_id])
-        return f"#{concept_id} {name}".strip()
+        """Name of a concept as it is shown: its number, and its name, marked where suggested."""
+        return self.names.title(concept_id)
+
+    @property
+    def names(self) -> Names:
+        """Names of the model's concepts, as its dictionary has them now."""
+        if self.run is not None:
+            return self.run.names
+        dictionary = self.dictionary
+        revision = -1 if dictionary is None else dictionary.revision
+        if self._names is None or self._names[0] != revision:
+            self._names = (revision, Names.of(dictionary))
+        return self._names[1]
+
+    @cached_property
+    def dictionary(self) -> Dictionary | None:
+        """The dictionary of the model's SAE; None where it is unknown or cannot be read."""
+        try:
+            return None if self.sae_digest is None else dictionary_of(self.sae_digest)
+        except NamesError as error:
+            logger.warning("Concepts are shown by their numbers. %s", error)
+            return None
 
     def full_scale(self, concept_id: int) -> float:
         """Activation that is drawn at full strength: the same for all cells of the run."""

@@ -35,6 +35,7 @@ class Session:
     selection_changed = Signal()  # the selected cell, or the patch within it
     pins_changed = Signal()
     preview_changed = Signal()
+    names_changed = Signal(object)  # ids of concepts that were named or renamed
 
     def __init__(self) -> None:
         self.results: Results | None = None

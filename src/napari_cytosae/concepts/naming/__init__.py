@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from napari_cytosae.concepts.naming.dictionary import Dictionary, Merged
     from napari_cytosae.concepts.naming.edits import Change, Edit, EditStack
     from napari_cytosae.concepts.naming.entries import Entry
+    from napari_cytosae.concepts.naming.names import Names
     from napari_cytosae.concepts.naming.names_file import NamesFile, read_names
     from napari_cytosae.concepts.naming.places import (
         dictionary_of,
@@ -24,6 +25,7 @@ _HOMES = {
     "dictionary": ["Dictionary", "Merged"],
     "edits": ["Change", "Edit", "EditStack"],
     "entries": ["Entry"],
+    "names": ["Names"],
     "names_file": ["NamesFile", "read_names"],
     "places": ["dictionary_of", "names_folder", "names_path", "use_shared_names"],
     "records": ["TISSUES", "Naming", "Record"],
@@ -37,6 +39,7 @@ __all__ = [
     "EditStack",
     "Entry",
     "Merged",
+    "Names",
     "NamesFile",
     "Naming",
     "Record",

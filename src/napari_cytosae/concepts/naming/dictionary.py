@@ -1,7 +1,7 @@
 """The names of one SAE's concepts: looked up, given, suggested, merged, and never lost."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -77,7 +77,7 @@ class Dictionary:
         path: str | Path,
         sae_digest: str | None = None,
         *,
-        shipped: Sequence[Record] = (),
+        shipped: Iterable[Record] = (),
         about: str = "",
     ) -> None:
         self.path = Path(path)
@@ -90,8 +90,8 @@ class Dictionary:
         self._in_file: dict[str, Record] = {}
         self._new: dict[str, Record] = {}
         self._seen: Stamp | None = None
-        self._shipped = {record.id for record in shipped}
-        self._ledger.take(shipped)
+        self._shipped: set[str] = set()
+        self.add_shipped(shipped)
         self.refresh()
         if not self.sae_digest:
             raise NamesError(
@@ -273,6 +273,14 @@ class Dictionary:
             conflicts = tuple(e for e in self.conflicts if e.concept_id not in before)
         self._settle(changed)
         return Merged(len(fresh), changed, conflicts)
+
+    def add_shipped(self, records: Iterable[Record]) -> None:
+        """Take records in to be looked up that are not to be saved, as those of a bundle."""
+        records = list(records)
+        with self._lock:
+            self._shipped.update(record.id for record in records)
+            _, changed = self._ledger.take(records)
+        self._tell(changed)
 
     # -- the file --------------------------------------------------------------------------
 

@@ -72,10 +72,17 @@ def use_shared_names(sae_digest: str, path: str | Path | None) -> Path:
     return names_path(sae_digest)
 
 
-def dictionary_of(sae_digest: str) -> Dictionary:
+def dictionary_of(sae_digest: str, bundle_names: Path | None = None) -> Dictionary:
     """Open the dictionary of an SAE; the same object for all who ask while anyone holds it.
 
     Names that a bundle brings along are in it, and give way to those of the user's own file.
+
+    Parameters
+    ----------
+    sae_digest
+        Digest of the SAE.
+    bundle_names
+        File of names of a bundle that is not among those known by name.
 
     Raises
     ------
@@ -88,8 +95,11 @@ def dictionary_of(sae_digest: str) -> Dictionary:
         if dictionary is None:
             shipped = list(shipped_records(sae_digest))
             dictionary = _opened[key] = Dictionary(key[0], sae_digest, shipped=shipped)
-            return dictionary
     dictionary.refresh()
+    if bundle_names is not None:
+        file = read_names(bundle_names)
+        if file.sae_digest == sae_digest:
+            dictionary.add_shipped(file.records)
     return dictionary
 
 

@@ -1,0 +1,77 @@
+"""Tell a session, in the main thread, when names of its model's concepts have changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_cytosae.concepts.naming import Dictionary
+from napari_cytosae.errors import NamesError
+from napari_cytosae.viewer.session import Session, session_of, unwrapped
+
+logger = logging.getLogger(__name__)
+
+# How often a file that others may write is looked at.
+_LOOK_MS = 4000
+
+
+class NameWatch(QObject):
+    """Listen to the dictionary of the results on show; look now and then whether others wrote it.
+
+    A dictionary tells of changes in the thread that makes them, which may be a worker's; Qt brings
+    the news to the main thread.
+    """
+
+    _heard = Signal(object)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._dictionary: Dictionary | None = None
+        self._stop: Callable[[], None] | None = None
+        self._heard.connect(session.names_changed.emit)
+        session.results_changed.connect(self._on_results)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_LOOK_MS)
+        self._timer.timeout.connect(self.look)
+        self._on_results()
+
+    def _on_results(self) -> None:
+        results = self._session.results
+        dictionary = None if results is None else results.dictionary
+        if dictionary is self._dictionary:
+            return
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+        self._dictionary = dictionary
+        if dictionary is None:
+            self._timer.stop()
+            return
+        self._stop = dictionary.listen(self._heard.emit)
+        self._timer.start()
+
+    def look(self) -> None:
+        """Read what other processes have written since."""
+        if self._dictionary is None:
+            return
+        try:
+            self._dictionary.refresh()
+        except NamesError as error:  # somebody is about to mend it, or to bring it back
+            logger.warning("%s", error)
+
+
+_watches: WeakKeyDictionary[Any, NameWatch] = WeakKeyDictionary()
+
+
+def watch_names(viewer: Any) -> NameWatch:
+    """Watch the names of a viewer's results; one watch for all its docks."""
+    viewer = unwrapped(viewer)
+    watch = _watches.get(viewer)
+    if watch is None:
+        watch = _watches[viewer] = NameWatch(session_of(viewer))
+    return watch
