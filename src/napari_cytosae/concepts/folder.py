@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,9 @@ _OURS = {
     MANIFEST_NAME, LOCK_NAME, "cells.csv", "cells.h5ad", "labels.tif", "nuclei.tif", "tokens",
 }  # fmt: skip
 _TILE = 256
+# From pandas 3.1 on every float is read exactly, and the option that says so is deprecated.
+_pandas = tuple(int(part) for part in pd.__version__.split(".")[:2])
+_EXACT_FLOATS: dict[str, Any] = {} if _pandas >= (3, 1) else {"float_precision": "round_trip"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class RunFolder:
         """Read the table of cells, `BOX_COLUMNS` included, exactly as it was written."""
         path = self.path / "cells.csv"
         try:
-            table = pd.read_csv(path, float_precision="round_trip", dtype={"label": np.int64})
+            table = pd.read_csv(path, dtype={"label": np.int64}, **_EXACT_FLOATS)
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}). Analyse the image again.") from error
         if len(table) != manifest.n_cells or not {"label", *BOX_COLUMNS} <= set(table.columns):

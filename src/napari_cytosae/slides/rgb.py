@@ -85,9 +85,9 @@ class Tones:
             values = values[..., np.newaxis]
         colour = values[..., :3]
         if self.white > self.black:
-            scaled = (np.clip(colour, self.black, self.white) - self.black) / (
-                self.white - self.black
-            )
+            # Halved first, so that not even the span of the whole type overflows.
+            low, high = self.black / 2, self.white / 2
+            scaled = (np.clip(colour / 2, low, high) - low) / (high - low)
         else:
             scaled = np.where(np.isnan(colour), np.nan, work(1))
         if values.shape[2] == 4:
