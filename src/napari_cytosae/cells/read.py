@@ -31,8 +31,8 @@ def read_cells(
     Parameters
     ----------
     source : str or Path
-        ``"detect"`` (nucleated cells), ``"red"`` (red cells), ``"whole"``, or a file: a label image (TIFF, PNG), a table of centroids or
-        boxes (CSV, TSV), or outlines (GeoJSON).
+        ``"detect"`` (nucleated cells), ``"red"`` (red cells), ``"whole"``, or a file: a label
+        image (TIFF, PNG), a table of centroids or boxes (CSV, TSV), or outlines (GeoJSON).
     slide : Slide
         What the cells lie on.
     microns_per_pixel : float, optional
