@@ -157,7 +157,7 @@ def _joined(
 
     for (i, j), saddle in sorted(saddles.items(), key=lambda item: (-item[1], item[0])):
         a, b = find(i), find(j)
-        neck = necks[area[a] + area[b] > LARGE_FOR_ONE]
+        neck = necks[int(area[a] + area[b] > LARGE_FOR_ONE)]
         if a == b or saddle < neck * min(height[a], height[b]):
             continue
         owner[b] = a
