@@ -97,9 +97,7 @@ def test_the_references_tell_the_classes_sizes(published):
         filled = published[name].references.filled
         labels = published[name].references.labels[filled]
         if name != "hehr":  # its folders are nested, so that classes are not in label order
-            predicted = predicted_labels(
-                published[name].references.cells[filled], info.class_sizes
-            )
+            predicted = predicted_labels(published[name].references.cells[filled], info.class_sizes)
             np.testing.assert_array_equal(predicted, labels)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         use_shared_names,
     )
     from napari_cytosae.concepts.naming.records import TISSUES, Naming, Record
+    from napari_cytosae.concepts.naming.vocabulary import Term, Vocabulary, load_vocabulary
 
 _HOMES = {
     "dictionary": ["Dictionary", "Merged"],
@@ -29,6 +30,7 @@ _HOMES = {
     "names_file": ["NamesFile", "read_names"],
     "places": ["dictionary_of", "names_folder", "names_path", "use_shared_names"],
     "records": ["TISSUES", "Naming", "Record"],
+    "vocabulary": ["Term", "Vocabulary", "load_vocabulary"],
 }
 
 __all__ = [
@@ -43,7 +45,10 @@ __all__ = [
     "NamesFile",
     "Naming",
     "Record",
+    "Term",
+    "Vocabulary",
     "dictionary_of",
+    "load_vocabulary",
     "names_folder",
     "names_path",
     "read_names",
