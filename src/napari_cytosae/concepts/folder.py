@@ -140,7 +140,7 @@ class RunFolder:
         """Read the table of cells, `BOX_COLUMNS` included, exactly as it was written."""
         path = self.path / "cells.csv"
         try:
-            table = pd.read_csv(path, dtype={"label": np.int64}, **_EXACT_FLOATS)
+            table: pd.DataFrame = pd.read_csv(path, dtype={"label": np.int64}, **_EXACT_FLOATS)
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}). Analyse the image again.") from error
         if len(table) != manifest.n_cells or not {"label", *BOX_COLUMNS} <= set(table.columns):

@@ -80,7 +80,7 @@ class Tones:
     def _convert(self, block: NDArray[Any]) -> NDArray[np.uint8]:
         # float32 holds every 16-bit value exactly; wider types need more.
         work = np.float32 if block.dtype.itemsize <= 2 or block.dtype == np.float32 else np.float64
-        values = block.astype(work)
+        values: NDArray[np.floating] = block.astype(work)
         if values.ndim == 2:
             values = values[..., np.newaxis]
         colour = values[..., :3]
