@@ -8,6 +8,7 @@ from napari_cytosae.errors import ImageError
 from napari_cytosae.slides.opened import OpenedImage
 from napari_cytosae.slides.pictures import PICTURE_MAGIC, open_picture
 from napari_cytosae.slides.tiffs import open_tiff
+from napari_cytosae.slides.zarrs import is_zarr, open_zarr
 
 # Classic and BigTIFF, either byte order. NDPI and SVS are classic ones.
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -36,6 +37,8 @@ def open_image(
     """
     try:
         if path.is_dir():
+            if is_zarr(path):
+                return open_zarr(path, channels)
             raise ImageError(f"{path.name} is a folder; choose an image file in it.")
         with path.open("rb") as file:
             magic = file.read(4)
