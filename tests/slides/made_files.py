@@ -1,11 +1,18 @@
 """Scanners' files, made small."""
 
+import io
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
 
 TILE = {"tile": (64, 64), "photometric": "rgb"}
 
@@ -61,6 +68,8 @@ def write_scn(
                 metadata=None,
                 compression="jpeg",
                 compressionargs={"level": 95},
+                resolution=tuple(1e7 / nm for nm in nm_per_pixel[::-1]),
+                resolutionunit="CENTIMETER",
                 **TILE,
             )
 
@@ -108,3 +117,130 @@ def damage_tile(path: Path, tile: int, page: int = 0) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(bytes(20))
+
+
+def write_mirax(path: Path, scan: NDArray[np.uint8], um: float = 0.25, tile: int = 256) -> None:
+    """A MIRAX slide of one level: a cover, and a folder with index and data."""
+    rows, columns = -(-scan.shape[0] // tile), -(-scan.shape[1] // tile)
+    padded = np.pad(
+        scan,
+        ((0, rows * tile - scan.shape[0]), (0, columns * tile - scan.shape[1]), (0, 0)),
+        "edge",
+    )
+    folder = path.with_suffix("")
+    folder.mkdir()
+    Image.fromarray(scan).resize((60, 40)).save(path, format="JPEG")
+    slide_id = "0123456789ABCDEF0123456789ABCDEF"
+    data, entries = bytearray(b"01.02" + slide_id.encode()), []
+    data += bytes(296 - len(data))
+    for row in range(rows):
+        for column in range(columns):
+            image = io.BytesIO()
+            part = padded[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
+            Image.fromarray(part).save(image, format="JPEG", quality=95, subsampling=0)
+            entries.append((row * columns + column, len(data), len(image.getvalue()), 0))
+            data += image.getvalue()
+    (folder / "Data0000.dat").write_bytes(data)
+    header = b"01.02" + slide_id.encode()
+    hierarchy = len(header) + 8
+    level = hierarchy + 4
+    page = level + 8
+    index = header + struct.pack("<2i", hierarchy, 0) + struct.pack("<i", level)
+    index += struct.pack("<2i", 0, page) + struct.pack("<2i", len(entries), 0)
+    for entry in entries:
+        index += struct.pack("<4i", *entry)
+    (folder / "Index.dat").write_bytes(index)
+    (folder / "Slidedat.ini").write_text(
+        f"""[GENERAL]
+SLIDE_VERSION = 01.02
+SLIDE_ID = {slide_id}
+IMAGENUMBER_X = {columns}
+IMAGENUMBER_Y = {rows}
+OBJECTIVE_MAGNIFICATION = 20
+CURRENT_SLIDE_VERSION = 1.9
+CameraImageDivisionsPerSide = 1
+[HIERARCHICAL]
+INDEXFILE = Index.dat
+HIER_COUNT = 1
+NONHIER_COUNT = 0
+HIER_0_NAME = Slide zoom level
+HIER_0_COUNT = 1
+HIER_0_VAL_0_SECTION = LAYER_0_LEVEL_0_SECTION
+[DATAFILE]
+FILE_COUNT = 1
+FILE_0 = Data0000.dat
+[LAYER_0_LEVEL_0_SECTION]
+OVERLAP_X = 0
+OVERLAP_Y = 0
+MICROMETER_PER_PIXEL_X = {um}
+MICROMETER_PER_PIXEL_Y = {um}
+IMAGE_FORMAT = JPEG
+IMAGE_FILL_COLOR_BGR = 16777215
+IMAGE_CONCAT_FACTOR = 0
+DIGITIZER_WIDTH = {tile}
+DIGITIZER_HEIGHT = {tile}
+"""
+    )
+
+
+def write_wsi_dicom(
+    folder: Path, scan: NDArray[np.uint8], um: float = 0.25, tile: int = 128
+) -> Path:
+    """A DICOM whole-slide series of two levels and a label; returns the largest level's file."""
+    folder.mkdir()
+    series, frame = generate_uid(), generate_uid()
+    for number, step in enumerate((1, 2)):
+        level = np.ascontiguousarray(scan[::step, ::step])
+        kind = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE" if step == 1 else "RESAMPLED"]
+        _write_instance(folder / f"{number}.dcm", level, kind, um * step, tile, series, frame)
+    label = np.full((120, 120, 3), 10, np.uint8)
+    kind = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
+    _write_instance(folder / "label.dcm", label, kind, um, 120, series, frame)
+    return folder / "0.dcm"
+
+
+def _write_instance(
+    path: Path,
+    level: NDArray[np.uint8],
+    kind: list[str],
+    um: float,
+    tile: int,
+    series: str,
+    frame: str,
+) -> None:
+    height, width = level.shape[:2]
+    rows, columns = -(-height // tile), -(-width // tile)
+    padded = np.pad(level, ((0, rows * tile - height), (0, columns * tile - width), (0, 0)), "edge")
+    frames = []
+    for row in range(rows):
+        for column in range(columns):
+            image = io.BytesIO()
+            part = padded[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
+            Image.fromarray(part).save(image, format="JPEG", quality=95, subsampling=1)
+            frames.append(image.getvalue())
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = VLWholeSlideMicroscopyImageStorage
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    data.SeriesInstanceUID, data.FrameOfReferenceUID = series, frame
+    data.StudyInstanceUID = generate_uid()
+    data.Modality = "SM"
+    data.ImageType = kind
+    data.DimensionOrganizationType = "TILED_FULL"
+    data.SamplesPerPixel, data.PlanarConfiguration = 3, 0
+    data.PhotometricInterpretation = "YBR_FULL_422"
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit, data.PixelRepresentation = 7, 0
+    data.Rows = data.Columns = tile
+    data.TotalPixelMatrixRows, data.TotalPixelMatrixColumns = height, width
+    data.TotalPixelMatrixFocalPlanes = data.NumberOfOpticalPaths = 1
+    data.NumberOfFrames = len(frames)
+    data.ImagedVolumeWidth, data.ImagedVolumeHeight = width * um / 1000, height * um / 1000
+    measures, groups = Dataset(), Dataset()
+    measures.PixelSpacing = [um / 1000, um / 1000]
+    groups.PixelMeasuresSequence = [measures]
+    data.SharedFunctionalGroupsSequence = [groups]
+    data.PixelData = encapsulate(frames)
+    data["PixelData"].is_undefined_length = True
+    data.save_as(path, enforce_file_format=True)

@@ -1,6 +1,7 @@
 """Damaged tiles, files that go away, and what is still read."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import dask.array as da
 import numpy as np
@@ -10,6 +11,7 @@ from made_files import damage_tile, smooth_scan, write_pyramid
 
 from napari_cytosae.errors import DamagedImageError, ImageError, UnreachableImageError
 from napari_cytosae.slides import Slide
+from napari_cytosae.slides.file_bytes import FileBytes
 
 
 @pytest.fixture
@@ -62,6 +64,25 @@ def test_a_16_bit_slide_is_white_where_it_is_damaged(tmp_path, scan):
     assert (pixels[:, 64:] < 255).all()
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "aperio_jp2000_rgb", "webp", "zstd", "lzw"])
+def test_tiles_of_any_codec_are_told_when_they_are_damaged(tmp_path, scan, compression):
+    path = tmp_path / "a.tif"
+    how = {"compression": compression, "tile": (128, 128), "photometric": "rgb", "metadata": None}
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(scan, subifds=1, **how)
+        tif.write(scan[::2, ::2], subfiletype=1, **how)
+    with Slide.open(path) as slide:
+        whole = slide.read()
+    damage_tile(path, 6)
+    with Slide.open(path) as slide:
+        with pytest.raises(DamagedImageError, match=r"at y 128, x 128 of level 0"):
+            slide.read()
+        pixels, bad = slide.read_around_damage(0, 0, *slide.shape)
+    assert bad == [(128, 128, 256, 256)]
+    whole[128:256, 128:256] = 255
+    np.testing.assert_array_equal(pixels, whole)
+
+
 def test_layers_of_other_readers_are_read_around_damage_too(scan):
     def block(info):
         (y, _), (x, _) = info[None]["array-location"][:2]
@@ -109,10 +130,35 @@ def test_a_drive_that_fails_is_named_and_comes_back(tmp_path, scan, monkeypatch)
             def stale(*_):
                 raise OSError(116, "Stale file handle")
 
-            patch.setattr(tifffile.FileHandle, "read", stale)
+            patch.setattr(FileBytes, "_read", stale)
             with pytest.raises(UnreachableImageError, match=r"a\.tif can no longer .*Stale.*drive"):
                 slide.read_around_damage(0, 0, 64, 64)
         np.testing.assert_array_equal(slide.read_region(0, 0, 64, 64), scan[:64, :64])
+
+
+def test_a_file_that_is_moved_or_closed_while_threads_read(tmp_path, scan):
+    path = tmp_path / "a.tif"
+    write_pyramid(path, scan)
+    slide = Slide.open(path)
+    path.rename(tmp_path / "b.tif")
+    corners = [(y, x) for y in range(0, 350, 50) for x in range(0, 550, 50)]
+
+    def read(number):
+        y, x = corners[number]
+        if number == 50:
+            slide.close()
+        try:
+            region = slide.read_region(y, x, 50, 50)
+        except ImageError as error:
+            return "has been closed" in str(error)
+        np.testing.assert_array_equal(region, scan[y : y + 50, x : x + 50])
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(read, range(len(corners))))
+    assert all(done)
+    with pytest.raises(ImageError, match="has been closed"):
+        slide.read_region(0, 0, 1, 1)
 
 
 def test_levels_whose_store_fails_are_unreachable():

@@ -2,8 +2,9 @@
 
 import os
 import threading
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
@@ -21,6 +22,7 @@ _PIECES_FOR_THREADS = 4
 _MOST_THREADS = 8
 
 Window = tuple[slice, slice]
+Edges = tuple[Sequence[int], Sequence[int]]
 
 
 class ChunkReader(Protocol):
@@ -32,7 +34,8 @@ class ChunkReader(Protocol):
         (H, W) or (H, W, samples).
     dtype : numpy.dtype
     chunk_shape : (int, int)
-        Height and width of a piece; those at the lower and right edge may be smaller.
+        Height and width of a piece; those at the lower and right edge may be smaller. A reader
+        whose pieces differ in size has `edges` too: see `piece_edges`.
     """
 
     @property
@@ -93,6 +96,25 @@ class ChunkCache:
 _numbers = count()
 
 
+def piece_edges(source: Any, shape: tuple[int, ...]) -> Edges:
+    """Say where the pieces of a level begin, and where the last one ends, in rows and in columns.
+
+    A source says so by its ``edges``, or by its ``chunk_shape`` where all are of one size.
+    """
+    known: Edges | None = getattr(source, "edges", None)
+    if known is not None:
+        return known
+    rows, columns = (
+        [*range(0, side, step), side] for side, step in zip(shape, source.chunk_shape, strict=True)
+    )
+    return rows, columns
+
+
+def pieces_within(edges: Sequence[int], start: int, stop: int) -> range:
+    """Return the numbers of the pieces that rows (or columns) `start` to `stop` lie on."""
+    return range(bisect_right(edges, start) - 1, bisect_left(edges, stop))
+
+
 class ChunkedLevel:
     """One level, sliced by rows and columns; only the pieces under a window are read.
 
@@ -113,6 +135,7 @@ class ChunkedLevel:
         self.shape: tuple[int, ...] = tuple(reader.shape)
         self.dtype: np.dtype[Any] = reader.dtype
         self.chunk_shape = reader.chunk_shape
+        self.edges = piece_edges(reader, self.shape[:2])
 
     def __getitem__(self, window: Window) -> NDArray[Any]:
         rows, columns = (
@@ -128,7 +151,7 @@ class ChunkedLevel:
         places = list(self._places(rows, columns))
 
         def fill(place: tuple[int, int]) -> None:
-            top, left = place[0] * self.chunk_shape[0], place[1] * self.chunk_shape[1]
+            top, left = self.edges[0][place[0]], self.edges[1][place[1]]
             _paste(block, self._piece(*place, keep), rows, columns, top, left)
 
         threads = _threads() if self._threads and len(places) >= _PIECES_FOR_THREADS else None
@@ -137,9 +160,8 @@ class ChunkedLevel:
         return block
 
     def _places(self, rows: slice, columns: slice) -> Iterator[tuple[int, int]]:
-        high, wide = self.chunk_shape
-        for row in range(rows.start // high, -(-rows.stop // high)):
-            for column in range(columns.start // wide, -(-columns.stop // wide)):
+        for row in pieces_within(self.edges[0], rows.start, rows.stop):
+            for column in pieces_within(self.edges[1], columns.start, columns.stop):
                 yield row, column
 
     def _piece(self, row: int, column: int, keep: bool) -> NDArray[Any]:
@@ -155,8 +177,8 @@ class ChunkedLevel:
         return piece
 
     def _extent(self, row: int, column: int) -> tuple[int, int]:
-        (high, wide), (height, width) = self.chunk_shape, self.shape[:2]
-        return min(high, height - row * high), min(wide, width - column * wide)
+        rows, columns = self.edges
+        return rows[row + 1] - rows[row], columns[column + 1] - columns[column]
 
 
 def _paste(

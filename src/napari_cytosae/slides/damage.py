@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cytosae.slides.axes import Axes, PixelSource, plane_shape, read_window
+from napari_cytosae.slides.chunks import Edges, pieces_within
 
 Box = tuple[int, int, int, int]
 """y0, x0, y1, x1 in px of the level, half-open."""
@@ -31,6 +32,15 @@ def chunk_shape(source: PixelSource, axes: Axes) -> tuple[int, int]:
     if known is None:
         return _PIECE_PX, _PIECE_PX
     return max(1, int(known[0])), max(1, int(known[1]))
+
+
+def _edges(source: PixelSource, axes: Axes) -> Edges:
+    known: Edges | None = getattr(source, "edges", None)
+    if known is not None:
+        return known
+    height, width = plane_shape(source.shape, axes)
+    high, wide = chunk_shape(source, axes)
+    return [*range(0, height, high), height], [*range(0, width, wide), width]
 
 
 def read_around(
@@ -60,13 +70,16 @@ def read_around(
         return read_window(source, axes, y0, x0, y1 - y0, x1 - x0), [], None
     except DAMAGE as error:
         first: Exception = error
-    high, wide = chunk_shape(source, axes)
+    rows, columns = _edges(source, axes)
     samples = () if axes == "YX" else (source.shape[axes.index("S")],)
     block = np.zeros((y1 - y0, x1 - x0, *samples), source.dtype)
     gaps: list[Box] = []
-    for top in range(y0 // high * high, y1, high):
-        for left in range(x0 // wide * wide, x1, wide):
-            piece = (max(top, y0), max(left, x0), min(top + high, y1), min(left + wide, x1))
+    for row in pieces_within(rows, y0, y1):
+        for column in pieces_within(columns, x0, x1):
+            piece = (
+                max(rows[row], y0), max(columns[column], x0),
+                min(rows[row + 1], y1), min(columns[column + 1], x1),
+            )  # fmt: skip
             try:
                 part = read_window(
                     source, axes, piece[0], piece[1], piece[2] - piece[0], piece[3] - piece[1]

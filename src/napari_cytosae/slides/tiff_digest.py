@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from napari_cytosae.slides.tiff_tiles import read_bytes
+from napari_cytosae.slides.file_bytes import FileBytes
+from napari_cytosae.slides.tiff_tiles import path_of
 
 # This many tiles of the largest and of the smallest level identify a pyramid, beside its metadata.
 _SAMPLED_TILES = 256
@@ -20,7 +21,7 @@ def level_pages(series: tifffile.TiffPageSeries) -> Iterator[Any]:
         yield from (page for page in level.pages if page is not None)
 
 
-def digest_tiff(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str) -> str:
+def digest_tiff(series: tifffile.TiffPageSeries, file: FileBytes) -> str:
     """Hash shapes, tile sizes, compression, every tile's length, and a sample of tiles.
 
     Returns
@@ -45,5 +46,5 @@ def digest_tiff(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: s
         count = len(page.dataoffsets)
         chosen = rng.choice(count, min(count, _SAMPLED_TILES), replace=False)
         for tile in sorted(chosen.tolist()):
-            sha.update(read_bytes(tif, page.dataoffsets[tile], page.databytecounts[tile], name))
+            sha.update(file.read(path_of(page), page.dataoffsets[tile], page.databytecounts[tile]))
     return sha.hexdigest()

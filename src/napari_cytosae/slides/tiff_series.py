@@ -17,6 +17,10 @@ _NOT_THE_SCAN = re.compile(r"\b(label|macro|map|overview|thumbnail|barcode)\b", 
 _PLANES = {"Z": "a z-stack of {} planes", "T": "a time series of {} images"}
 
 
+class NeedsOpenSlideError(ImageError):
+    """OpenSlide puts together what tifffile would show in part or out of place."""
+
+
 @dataclass(frozen=True, slots=True)
 class TiffImages:
     """The images of a file, told apart.
@@ -41,6 +45,11 @@ def find_images(tif: tifffile.TiffFile, name: str) -> TiffImages:
     ImageError
         If there is no image, or several that could be meant.
     """
+    if tif.is_bif:
+        raise NeedsOpenSlideError(
+            f"{name} is a Ventana file, whose tiles overlap; the openslide extra (pip install "
+            '"napari-cytosae[openslide]") reads it.'
+        )
     kinds = {series: _kind(tif, number, series) for number, series in enumerate(tif.series)}
     if kinds and all(kinds.values()):
         # An image that is all there is, is what a person wants to see, whatever it is called.
@@ -51,7 +60,7 @@ def find_images(tif: tifffile.TiffFile, name: str) -> TiffImages:
     areas = [s.keyframe.imagewidth * s.keyframe.imagelength for s in scans]
     largest = [s for s, area in zip(scans, areas, strict=True) if area == max(areas)]
     if tif.is_scn and len(scans) > 1:
-        raise ImageError(
+        raise NeedsOpenSlideError(
             f"{name} holds {len(scans)} scanned areas; with the openslide extra (pip install "
             '"napari-cytosae[openslide]") they are read as one slide.'
         )

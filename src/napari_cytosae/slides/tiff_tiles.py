@@ -4,17 +4,22 @@ Tiles are decoded by tifffile directly. Read through its zarr store, each takes 
 as long, and threads wait for one another.
 """
 
-import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_cytosae.errors import ImageError, UnreachableImageError
+from napari_cytosae.errors import ImageError
 from napari_cytosae.slides.axes import Axes
+from napari_cytosae.slides.file_bytes import FileBytes
 from napari_cytosae.slides.tiff_colour import ColourConversion
+
+# Kinds of JPEG, whose tables lie apart from the tiles.
+_JPEG = (6, 7, 34892, 33007)
 
 # A strip that is larger than this when decoded cannot be read a part at a time.
 _LARGEST_PIECE_BYTES = 1 << 30
@@ -29,7 +34,8 @@ class TiffTiles:
 
     Parameters
     ----------
-    tif : tifffile.TiffFile
+    file : FileBytes
+        Where their bytes are read from.
     pages : sequence of tifffile.TiffPage
         The page of the level, or one page for each of its channels.
     channels : sequence of int or None
@@ -44,7 +50,7 @@ class TiffTiles:
 
     def __init__(
         self,
-        tif: tifffile.TiffFile,
+        file: FileBytes,
         pages: Sequence[Any],
         *,
         channels: Sequence[int] | None,
@@ -53,13 +59,14 @@ class TiffTiles:
         name: str,
     ) -> None:
         page = pages[0].keyframe
-        self._tif = tif
+        self._file = file
         self._page = page
-        self._name = name
         self._convert = convert
         self._blank = blank
+        # tifffile prepares these on first use, and not for two threads at once.
+        self._decode = page.decode
         self._separate = len(pages) > 1 or page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        self._planes = list(_planes(pages)) if self._separate else [(pages[0], 0)]
+        self._planes = _planes(pages) if self._separate else [_Plane.of(pages[0], 0)]
         self._samples = None
         if channels is not None and self._separate:
             self._planes = [self._planes[each] for each in channels]
@@ -90,7 +97,7 @@ class TiffTiles:
         height = min(self.chunk_shape[0], self.shape[0] - row * self.chunk_shape[0])
         width = min(self.chunk_shape[1], self.shape[1] - column * self.chunk_shape[1])
         planes = [
-            self._decoded(page, index + plane * self._per_plane) for page, plane in self._planes
+            self._decoded(plane, index + plane.number * self._per_plane) for plane in self._planes
         ]
         if any(plane is None for plane in planes):
             return np.full((height, width, *self.shape[2:]), self._blank_value(), self.dtype)
@@ -103,16 +110,13 @@ class TiffTiles:
             tile = np.concatenate(cut, axis=-1)
         return self._finished(tile)
 
-    def _decoded(self, page: Any, index: int) -> NDArray[Any] | None:
+    def _decoded(self, plane: "_Plane", index: int) -> NDArray[Any] | None:
         """Decode a tile to (h, w, samples); None where the scanner left it out."""
-        count = page.databytecounts[index] if index < len(page.databytecounts) else 0
+        count = plane.counts[index] if index < len(plane.counts) else 0
         if not count:
             return None
-        options: dict[str, Any] = {}
-        if self._page.compression in (6, 7, 34892, 33007):  # the kinds of JPEG
-            options = {"jpegtables": page.jpegtables, "jpegheader": self._page.jpegheader}
-        content = read_bytes(self._tif, page.dataoffsets[index], count, self._name)
-        segment, _, _ = self._page.decode(content, index, **options)
+        content = self._file.read(plane.path, plane.offsets[index], count)
+        segment, _, _ = self._decode(content, index, **plane.options)
         if segment is None:
             return None
         decoded: NDArray[Any] = segment[0]  # tiles have a depth, which is 1
@@ -141,7 +145,9 @@ class RawRows:
 
     Parameters
     ----------
-    tif : tifffile.TiffFile
+    file : FileBytes
+    path : Path
+        Of the file.
     offset : int
         Where the pixels begin in the file.
     shape : tuple of int
@@ -151,13 +157,12 @@ class RawRows:
         Samples or planes to read; all where None.
     convert : callable or None
         What `colour_conversion` returned.
-    name : str
-        What to call the file in errors.
     """
 
     def __init__(
         self,
-        tif: tifffile.TiffFile,
+        file: FileBytes,
+        path: Path,
         offset: int,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
@@ -165,13 +170,12 @@ class RawRows:
         axes: Axes,
         channels: Sequence[int] | None,
         convert: ColourConversion | None,
-        name: str,
     ) -> None:
-        self._tif = tif
+        self._file = file
+        self._path = path
         self._offset = offset
         self._dtype = dtype
         self._convert = convert
-        self._name = name
         self._first = axes == "SYX"
         self._height, self._width = shape[1:] if self._first else shape[:2]
         self._packed = 1 if len(shape) == 2 or self._first else shape[2]
@@ -196,15 +200,15 @@ class RawRows:
             rows = max(1, _RAW_BAND_BYTES // row_bytes)
             for first in range(top, bottom, rows):
                 last = min(first + rows, bottom)
-                content = read_bytes(
-                    self._tif, start + first * row_bytes, (last - first) * row_bytes, self._name
+                content = self._file.read(
+                    self._path, start + first * row_bytes, (last - first) * row_bytes
                 )
                 band = np.frombuffer(content, self._dtype).reshape(last - first, self._width, -1)
                 block[first - top : last - top] = band[:, left:right]
         else:
             for row in range(top, bottom):
                 at = start + row * row_bytes + left * pixel
-                content = read_bytes(self._tif, at, (right - left) * pixel, self._name)
+                content = self._file.read(self._path, at, (right - left) * pixel)
                 block[row - top] = np.frombuffer(content, self._dtype).reshape(right - left, -1)
         return block
 
@@ -220,40 +224,35 @@ class RawRows:
         return block
 
 
-def read_bytes(tif: tifffile.TiffFile, offset: int, count: int, name: str) -> bytes:
-    """Read a part of the file.
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """The tiles of a page, or of one of the separate planes on a page."""
 
-    Raises
-    ------
-    UnreachableImageError
-        If the file cannot be read there any more.
-    """
-    file = tif.filehandle
-    try:
-        with file.lock:
-            if file.closed:
-                raise ImageError(f"{name} has been closed; open it again to read from it.")
-            file.seek(offset)
-            content: bytes = file.read(count)
-    except (OSError, io.UnsupportedOperation) as error:
-        raise UnreachableImageError(
-            f"{name} can no longer be read ({error}); see that its disk or network drive is there."
-        ) from error
-    if len(content) != count:
-        raise UnreachableImageError(
-            f"{name} has become shorter since it was opened; copy it again from its source."
-        )
-    return content
+    number: int
+    path: Path
+    offsets: Sequence[int]
+    counts: Sequence[int]
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, page: Any, number: int) -> "_Plane":
+        options: dict[str, Any] = {}
+        if page.keyframe.compression in _JPEG:
+            options = {"jpegtables": page.jpegtables, "jpegheader": page.keyframe.jpegheader}
+        return cls(number, path_of(page), page.dataoffsets, page.databytecounts, options)
 
 
-def _planes(pages: Sequence[Any]) -> list[tuple[Any, int]]:
-    """Page and number within it of every separate plane."""
+def path_of(page: Any) -> Path:
+    """Return the file that a page lies in; an OME-TIFF may be spread over several."""
+    return Path(page.parent.filehandle.path)
+
+
+def _planes(pages: Sequence[Any]) -> list[_Plane]:
+    separate = tifffile.PLANARCONFIG.SEPARATE
     return [
-        (page, plane)
+        _Plane.of(page, number)
         for page in pages
-        for plane in range(
-            page.keyframe.samplesperpixel
-            if page.keyframe.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-            else 1
+        for number in range(
+            page.keyframe.samplesperpixel if page.keyframe.planarconfig == separate else 1
         )
     ]

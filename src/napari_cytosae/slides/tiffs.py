@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from napari_cytosae.errors import ImageError
 from napari_cytosae.slides.axes import PixelSource
 from napari_cytosae.slides.chunks import ChunkCache, ChunkedLevel
 from napari_cytosae.slides.damage import DAMAGE
+from napari_cytosae.slides.file_bytes import FileBytes
 from napari_cytosae.slides.opened import OpenedImage, ReadPicture
 from napari_cytosae.slides.pixel_size import tiff_pixel_size
 from napari_cytosae.slides.rgb import to_rgb8
@@ -26,7 +28,7 @@ from napari_cytosae.slides.tiff_series import (
     level_axes,
     named_sizes,
 )
-from napari_cytosae.slides.tiff_tiles import RawRows, TiffTiles
+from napari_cytosae.slides.tiff_tiles import RawRows, TiffTiles, path_of
 
 # An image of one level and up to this many px is decoded at once; of others, only the tiles that
 # are needed.
@@ -54,7 +56,6 @@ def open_tiff(path: Path, channels: Sequence[int] | None = None) -> OpenedImage:
         tif = tifffile.TiffFile(path)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
-    tif.filehandle.set_lock(True)  # threads seek and read
     try:
         opened = _open_main_image(tif, path, channels)
     except NotImplementedError as error:
@@ -86,17 +87,21 @@ def _open_main_image(
         for kind, each in images.associated.items()
     }
     if len(series.levels) == 1 and page.imagewidth * page.imagelength <= FIELD_PX:
-        level = _level(tif, series, channels, convert, path.name, ChunkCache(0))
-        pixels = _upright(level[:, :], page)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with closing(FileBytes(path.name)) as file:
+            level = _level(file, series, channels, convert, path.name, ChunkCache(0))
+            pixels = _upright(level[:, :], page)
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
         return OpenedImage(
             [pixels], level_axes(pixels.shape), size, lambda: digest, associated=associated
         )
-    cache = ChunkCache()
-    levels = [_level(tif, level, channels, convert, path.name, cache) for level in series.levels]
+    file, cache = FileBytes(path.name), ChunkCache()
+    levels = [_level(file, level, channels, convert, path.name, cache) for level in series.levels]
+
+    file.read(path_of(page), 0, 1)  # so that a file that is renamed can still be read
 
     def close() -> None:
+        file.close()
         cache.clear()
         tif.close()
 
@@ -104,14 +109,14 @@ def _open_main_image(
         levels,
         level_axes(levels[0].shape),
         size,
-        lambda: digest_tiff(tif, series, path.name),
+        lambda: digest_tiff(series, file),
         close,
         associated=associated,
     )
 
 
 def _level(
-    tif: tifffile.TiffFile,
+    file: FileBytes,
     level: tifffile.TiffPageSeries,
     channels: Channels,
     convert: ColourConversion | None,
@@ -120,18 +125,18 @@ def _level(
 ) -> PixelSource:
     if level.dataoffset is not None and not level.keyframe.is_tiled:
         return RawRows(
-            tif,
+            file,
+            path_of(level.keyframe),
             level.dataoffset,
             tuple(named_sizes(level).values()),
-            level.dtype.newbyteorder(tif.byteorder),
+            level.dtype.newbyteorder(level.keyframe.parent.byteorder),
             axes=channels.axes,
             channels=channels.chosen,
             convert=convert,
-            name=name,
         )
     pages = [page for page in level.pages if page is not None]
     tiles = TiffTiles(
-        tif,
+        file,
         pages,
         channels=channels.chosen,
         convert=convert,
