@@ -29,6 +29,10 @@ class UnsafeCheckpointError(CheckpointError):
     """A model file would run code when opened, and was refused."""
 
 
+class FocusError(CytoSAEError):
+    """A list of concepts to focus on is empty, unreadable, or meant for another bundle."""
+
+
 class DownloadError(CytoSAEError):
     """A model could not be fetched or its content is not what it should be."""
 

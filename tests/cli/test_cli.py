@@ -190,6 +190,17 @@ def test_options_reach_the_run(images, model, tmp_path, invoke):
     np.testing.assert_allclose(run.boxes[:, 2] - run.boxes[:, 0], 160)
 
 
+def test_a_focus_reaches_the_run(images, model, tmp_path, invoke):
+    (tmp_path / "focus.csv").write_text("name,concept_id\nnucleus,7\n,3\n")
+    options = ["--out", tmp_path / "out", "--focus", tmp_path / "focus.csv", "--no-pictures"]
+    assert invoke("analyze", images[0], *options, *model).exit_code == 0
+    assert open_run(tmp_path / "out" / "a.cytosae").focus.tolist() == [3, 7]
+    (tmp_path / "focus.csv").write_text("1000000\n")
+    refused = invoke("analyze", images[0], *options, *model)
+    assert refused.exit_code == 1
+    assert "no concept 1000000" in refused.output
+
+
 # Images of all sorts
 
 

@@ -180,6 +180,7 @@ def other_bundle(bundle):
         ({"microns_per_pixel": 0.5}, "another pixel size"),
         ({"bundle": None}, "another bundle"),
         ({"precision": "bfloat16"}, r"another precision \(float32 there, bfloat16 now\)"),
+        ({"focus": [1, 2]}, r"another focus \(all concepts there, \w{8}… now\)"),
     ],
 )
 def test_other_inputs_never_touch_a_run_that_is_there(job, bundle, change, words):
@@ -191,6 +192,56 @@ def test_other_inputs_never_touch_a_run_that_is_there(job, bundle, change, words
         analyze(**{**job, **change})
     assert shard_bytes(run.path) == before
     assert not open_run(run.path).unfinished
+
+
+def test_a_focused_run_holds_those_concepts_only_and_is_another_run(job, bundle, tmp_path):
+    whole = analyze(**{**job, "out": tmp_path / "whole.cytosae"})
+    active = np.flatnonzero(whole.concepts["frequency"].to_numpy() > 0.5)[:6]
+    assert len(active) == 6
+    ids = active[::-1].tolist()
+    run = analyze(**job, focus=ids)
+    np.testing.assert_array_equal(run.focus, active)
+    assert (whole.focus, run.d_sae) == (None, whole.d_sae)
+    for name in (None, "max", "count"):
+        ours, theirs = (
+            (r.adata.X if name is None else r.adata.layers[name]).toarray() for r in (run, whole)
+        )
+        expected = np.zeros_like(theirs)
+        expected[:, active] = theirs[:, active]
+        np.testing.assert_allclose(ours, expected, atol=1e-3)
+    assert run.concepts["encoded"].to_numpy().nonzero()[0].tolist() == active.tolist()
+    assert whole.concepts["encoded"].all()
+    with pytest.raises(OtherRunError, match=r"another focus \(\w{8}… there, all concepts now\)"):
+        analyze(**job)
+    with pytest.raises(OtherRunError, match="another focus"):
+        analyze(**job, focus=ids[1:])
+    (tmp_path / "focus.txt").write_text("\n".join(map(str, ids)))
+    assert_same_run(analyze(**job, focus=tmp_path / "focus.txt"), run)
+    assert_same_run(analyze(**{**job, "bundle": bundle.focused(ids)}), run)
+
+
+def test_a_focused_run_goes_on_after_a_stop_and_knows_a_changed_list(job, tmp_path):
+    ids = range(0, 96, 2)
+    whole = analyze(**{**job, "out": tmp_path / "whole.cytosae"}, focus=ids)
+    with pytest.raises(Cancelled):
+        analyze(**job, focus=ids, cancelled=iter([False] * 3 + [True] * 99).__next__)
+    stopped = open_run(job["out"])
+    assert stopped.unfinished
+    np.testing.assert_array_equal(stopped.focus, ids)
+    assert not stopped.concepts["encoded"].all()
+    assert_same_run(analyze(**job, focus=ids), whole)
+    (job["out"] / "focus.csv").write_text("concept_id\n3\n")
+    with pytest.raises(RunError, match=r"focus\.csv is not the list"):
+        _ = open_run(job["out"]).focus
+
+
+def test_runs_of_versions_without_focus_are_read_and_gone_on_with(job, no_model):
+    run = analyze(**job)
+    content = json.loads((run.path / "run.json").read_text())
+    del content["key"]["focus"]
+    (run.path / "run.json").write_text(json.dumps(content))
+    no_model()
+    assert analyze(**job).focus is None
 
 
 def test_overwriting_replaces_the_run_and_only_its_own_files(job):

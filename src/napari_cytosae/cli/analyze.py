@@ -40,6 +40,8 @@ class AnalyzeOptions:
         Checkpoints of a bundle's two parts.
     cells
         ``"detect"``, ``"red"``, ``"whole"`` or a file of cells.
+    focus
+        A file of the concept ids to encode; None for all.
     precision, device, microns_per_pixel, crop_um, threshold, overwrite
         As in `napari_cytosae.analyze`.
     pictures
@@ -55,6 +57,7 @@ class AnalyzeOptions:
     microns_per_pixel: float | None = None
     crop_um: float = 25.0
     threshold: float = 0.2
+    focus: Path | None = None
     overwrite: bool = False
     pictures: bool = True
 
@@ -160,13 +163,18 @@ def load(options: AnalyzeOptions) -> "Bundle":
     Raises
     ------
     CytoSAEError
-        Where there is no such bundle, or it is not what it should be.
+        Where there is no such bundle, it is not what it should be, or it has not the concepts to
+        focus on.
     """
+    from napari_cytosae.concepts import read_focus
     from napari_cytosae.models import load_bundle
 
+    ids = None if options.focus is None else read_focus(options.focus)
     if options.backbone is not None:
-        return load_bundle(backbone=options.backbone, sae=options.sae)
-    return load_bundle(options.bundle)
+        bundle = load_bundle(backbone=options.backbone, sae=options.sae)
+    else:
+        bundle = load_bundle(options.bundle)
+    return bundle if ids is None else bundle.focused(ids)
 
 
 def analyze_images(paths: list[Path], out: Path, options: AnalyzeOptions) -> int:

@@ -115,6 +115,16 @@ def analyze(
         float,
         typer.Option(min=0, help="Tokens above this activation are counted (the paper's τ)."),
     ] = 0.2,
+    focus: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Encode only these concepts, which is faster: a text or CSV file of ids, or .npy. "
+            "[default: all concepts]",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace runs that are there already.")
     ] = False,
@@ -143,6 +153,7 @@ def analyze(
         microns_per_pixel=microns_per_pixel,
         crop_um=crop_um,
         threshold=threshold,
+        focus=focus,
         overwrite=overwrite,
         pictures=pictures,
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         encode_crops,
         encode_one,
     )
+    from napari_cytosae.concepts.focus import read_focus
     from napari_cytosae.concepts.job import AnalysisJob, default_folder
     from napari_cytosae.concepts.maps import (
         Canvas,
@@ -32,6 +33,7 @@ _HOMES = {
     "analysis": ["analyze", "analyze_steps"],
     "cell": ["ActiveConcept", "CellActivations"],
     "encode": ["EncodeOptions", "EncodedBatch", "encode_crops", "encode_one"],
+    "focus": ["read_focus"],
     "job": ["AnalysisJob", "default_folder"],
     "maps": ["Canvas", "PlacedMap", "colour_by", "paint_maps", "place_map", "place_maps"],
     "run": ["Run", "open_run"],
@@ -59,6 +61,7 @@ __all__ = [
     "paint_maps",
     "place_map",
     "place_maps",
+    "read_focus",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -53,12 +53,13 @@ def analyze(
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     overwrite: bool = False,
+    focus: str | Path | ArrayLike | Iterable[int] | None = None,
 ) -> Run:
     """Find the cells of an image and encode them to concepts, or take up the same run again.
 
-    Where `out` holds a run of the same image, cells, crops, bundle and precision, a finished one is
-    reopened without the model, and an unfinished one goes on where it stopped and ends with the
-    same bits.
+    Where `out` holds a run of the same image, cells, crops, bundle, precision and focus, a finished
+    one is reopened without the model, and an unfinished one goes on where it stopped and ends with
+    the same bits.
 
     Parameters
     ----------
@@ -91,6 +92,9 @@ def analyze(
         Asked between batches; what has been written stays and is gone on with next time.
     overwrite
         Replace a run that is in the folder.
+    focus
+        The only concepts to encode: ids, a file of them (text or CSV with one id a line, ``.npy``),
+        or an atlas's focus. Ids stay those of the whole SAE. None encodes all.
 
     Returns
     -------
@@ -109,7 +113,7 @@ def analyze(
     job = AnalysisJob(
         image=image, bundle=bundle, cells=cells, out=out, precision=precision, device=device,
         microns_per_pixel=microns_per_pixel, crop_um=crop_um, threshold=threshold,
-        batch_cells=batch_cells, overwrite=overwrite,
+        batch_cells=batch_cells, overwrite=overwrite, focus=focus,
     )  # fmt: skip
     with closing(analyze_steps(job, cancelled)) as steps:
         for step in steps:
@@ -136,6 +140,7 @@ def analyze_steps(
     slide = job.open_slide()
     folder = RunFolder(Path(job.out) if job.out is not None else default_folder(slide))
     bundle = job.bundle if isinstance(job.bundle, Bundle) else load_bundle(job.bundle)
+    bundle = job.focused(bundle)
     folder.check_ours()
     folder.create()
     with only_process(folder.path):
@@ -219,6 +224,7 @@ class _Analysis:
             table,
             self.folder.summaries(manifest, boxes, manifest.threshold),
             self._names(),
+            self.bundle.focus,
         )
         write_profiles(profiles, self.folder.profiles_path)
         manifest.write(self.folder.path)
@@ -253,6 +259,7 @@ class _Analysis:
             microns_per_pixel=self.microns_per_pixel,
             bundle=self.bundle.digest,
             precision=resolve_precision(self.job.precision, self.device),
+            focus=self.bundle.focus_digest,
         )
 
     def _find_cells(self) -> RunManifest:
@@ -260,6 +267,7 @@ class _Analysis:
         cells = self.job.find_cells(self.slide, self.microns_per_pixel)
         boxes = crop_boxes(cells.table, self.geometry, self.microns_per_pixel, self.slide.shape)
         self.folder.write_cells(cells, np.asarray(boxes, np.float64).reshape(-1, 4))
+        self.folder.write_focus(self.bundle.focus)
         note = ""
         if not len(cells.table):
             note = (

@@ -19,16 +19,20 @@ from napari_cytosae.concepts.durable import (
     explain_write_error,
     write_durably,
 )
+from napari_cytosae.concepts.focus import focus_text, read_focus
 from napari_cytosae.concepts.manifest import MANIFEST_NAME, RunManifest
 from napari_cytosae.concepts.shards import Shard
-from napari_cytosae.errors import RunError
+from napari_cytosae.errors import FocusError, RunError
+from napari_cytosae.models import focus_digest
 
 if TYPE_CHECKING:  # reading a run needs none of what finds cells
     from napari_cytosae.cells import Cells
 
+FOCUS_NAME = "focus.csv"
 BOX_COLUMNS = ["crop_y0", "crop_x0", "crop_y1", "crop_x1"]
 _OURS = {
-    MANIFEST_NAME, LOCK_NAME, "cells.csv", "cells.h5ad", "labels.tif", "nuclei.tif", "tokens",
+    MANIFEST_NAME, LOCK_NAME, "cells.csv", "cells.h5ad", FOCUS_NAME,
+    "labels.tif", "nuclei.tif", "tokens",
 }  # fmt: skip
 _TILE = 256
 # From pandas 3.1 on every float is read exactly, and the option that says so is deprecated.
@@ -153,6 +157,37 @@ class RunFolder:
         # Text stays text where some cells have none.
         words = table.select_dtypes(exclude=["number", "bool"]).columns
         return table.assign(**{name: table[name].fillna("").astype(str) for name in words})
+
+    def write_focus(self, concept_ids: NDArray[np.int64] | None) -> None:
+        """Write which concepts are encoded, unless all are."""
+        if concept_ids is None:
+            return
+        text = focus_text(concept_ids)
+        write_durably(
+            self.path / FOCUS_NAME, lambda temporary: temporary.write_text(text, encoding="utf-8")
+        )
+
+    def read_focus(self, manifest: RunManifest) -> NDArray[np.int64] | None:
+        """Read which concepts are encoded; None where all are.
+
+        Raises
+        ------
+        RunError
+            Where the file is missing or is another one than was written.
+        """
+        if manifest.key.focus is None:
+            return None
+        path = self.path / FOCUS_NAME
+        try:
+            ids = read_focus(path)
+        except FocusError as error:
+            raise RunError(f"{error} Analyse the image again.") from error
+        if focus_digest(ids) != manifest.key.focus:
+            raise RunError(
+                f"{path} is not the list of concepts that this run was made with. Analyse the "
+                "image again."
+            )
+        return ids
 
     def read_labels(self, name: str = "labels.tif") -> NDArray[np.int32]:
         """Read the label image, or with ``"nuclei.tif"`` the nuclei."""

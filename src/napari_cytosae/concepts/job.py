@@ -1,6 +1,7 @@
 """What to analyse and how: an analysis as data."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 from napari_cytosae.cells import Cells, cells_from_labels, read_cells
 from napari_cytosae.cells.read import NAMED_SOURCES
 from napari_cytosae.concepts.encode import Precision
+from napari_cytosae.concepts.focus import concept_ids_of
 from napari_cytosae.errors import CellsError, RunError
 from napari_cytosae.models import Bundle
 from napari_cytosae.slides import Slide, image_stem
@@ -45,6 +47,9 @@ class AnalysisJob:
         Cells per forward pass.
     overwrite
         Replace a run that is in the folder instead of reopening or refusing it.
+    focus
+        The only concepts to encode: ids, a file of them (see `read_focus`), or an atlas's focus.
+        None encodes all that the bundle does.
     """
 
     image: str | Path | ArrayLike | Slide
@@ -58,6 +63,17 @@ class AnalysisJob:
     threshold: float = THRESHOLD
     batch_cells: int = 16
     overwrite: bool = False
+    focus: str | Path | ArrayLike | Iterable[int] | None = None
+
+    def focused(self, bundle: Bundle) -> Bundle:
+        """Restrict a bundle to the concepts in focus.
+
+        Raises
+        ------
+        FocusError
+            Where they cannot be read, or are not this bundle's.
+        """
+        return bundle if self.focus is None else bundle.focused(concept_ids_of(self.focus))
 
     def open_slide(self) -> Slide:
         """Open the image, or wrap it.

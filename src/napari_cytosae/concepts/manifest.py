@@ -20,6 +20,7 @@ _WHAT_DIFFERS = {
     "microns_per_pixel": "another pixel size",
     "bundle": "another bundle",
     "precision": "another precision",
+    "focus": "another focus",
 }
 
 
@@ -41,6 +42,8 @@ class RunKey:
         Digest of backbone, SAE and preprocessing.
     precision
         ``"float32"`` or ``"bfloat16"``.
+    focus
+        Digest of the concepts that are encoded; None where all are. The ids are in ``focus.csv``.
     """
 
     image: str
@@ -51,11 +54,12 @@ class RunKey:
     microns_per_pixel: float | None
     bundle: str
     precision: Literal["float32", "bfloat16"]
+    focus: str | None = None
 
     def differences(self, wanted: "RunKey") -> list[str]:
         """Say in words in what this run differs from the wanted one; empty where it does not."""
         words = (
-            f"{_WHAT_DIFFERS[name]} ({_short(mine)} there, {_short(theirs)} now)"
+            f"{_WHAT_DIFFERS[name]} ({_short(name, mine)} there, {_short(name, theirs)} now)"
             for name, mine in asdict(self).items()
             if mine != (theirs := getattr(wanted, name))
         )
@@ -161,6 +165,7 @@ class RunManifest:
         return cls(**known)
 
 
-def _short(value: object) -> str:
-    text = "unknown" if value is None else str(value)
+def _short(name: str, value: object) -> str:
+    unknown = "all concepts" if name == "focus" else "unknown"
+    text = unknown if value is None else str(value)
     return text if len(text) <= 12 else f"{text[:8]}…"

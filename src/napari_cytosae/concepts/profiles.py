@@ -7,6 +7,7 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 
 from napari_cytosae.concepts.cell import CellSummary
@@ -20,6 +21,7 @@ def build_profiles(
     table: pd.DataFrame,
     summaries: Iterable[CellSummary],
     names: Names | None = None,
+    focus: NDArray[np.int64] | None = None,
 ) -> anndata.AnnData:
     """Gather the summaries of a run's cells into one AnnData.
 
@@ -33,6 +35,8 @@ def build_profiles(
         One per row of the table.
     names
         Names of the concepts.
+    focus
+        The concepts that were encoded, where they are not all.
 
     Returns
     -------
@@ -42,7 +46,8 @@ def build_profiles(
         over tokens. ``layers["count"]``: tokens above τ. ``var``: ``frequency``, the share of cells
         in which a concept is active at any token (upstream's ``sae_sparsity``);
         ``mean_activation``, the mean of ``X`` over those cells, 0 where there are none;
-        ``max_activation``; ``name`` and ``name_suggested``. ``obsm["spatial"]``: x and y of each
+        ``max_activation``; ``name`` and ``name_suggested``; ``encoded``, False for
+        concepts outside the run's focus, whose zeros say nothing. ``obsm["spatial"]``: x and y of each
         cell's centre, in µm where the pixel size is known, else in level-0 px;
         ``uns["cytosae"]["spatial_unit"]`` says which.
     """
@@ -70,6 +75,7 @@ def build_profiles(
             "frequency": n_active / max(1, len(rows)),
             "mean_activation": total / np.maximum(1, n_active),
             "max_activation": largest,
+            "encoded": _mask(focus, d_sae),
         },
         index=np.arange(d_sae).astype(str),
     )
@@ -85,6 +91,13 @@ def build_profiles(
         obsm={"spatial": centres * (micrometres or 1.0)},
         uns={"cytosae": provenance},
     )
+
+
+def _mask(focus: NDArray[np.int64] | None, d_sae: int) -> NDArray[np.bool_]:
+    mask = np.full(d_sae, focus is None)
+    if focus is not None:
+        mask[focus] = True
+    return mask
 
 
 def write_profiles(profiles: anndata.AnnData, path: Path) -> None:

@@ -87,6 +87,11 @@ class Run:
         """Number of concepts of the SAE."""
         return self.manifest.d_sae
 
+    @cached_property
+    def focus(self) -> NDArray[np.int64] | None:
+        """The only concepts that were encoded, (n,) ascending ids; None where all were."""
+        return self._folder.read_focus(self.manifest)
+
     @property
     def microns_per_pixel(self) -> float | None:
         """Pixel size at level 0, None where it is unknown."""
@@ -183,6 +188,7 @@ class Run:
                 self.manifest,
                 self.table[self.encoded].reset_index(drop=True),
                 self._folder.summaries(self.manifest, self.boxes, self.manifest.threshold),
+                focus=self.focus,
             )
         try:
             return anndata.read_h5ad(self._folder.profiles_path)

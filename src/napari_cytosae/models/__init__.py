@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from napari_cytosae.models.backbone import Backbone, load_backbone
     from napari_cytosae.models.bundle import Bundle, load_bundle
     from napari_cytosae.models.device import Precision, resolve_device, resolve_precision
+    from napari_cytosae.models.focus import as_focus, focus_digest
     from napari_cytosae.models.preprocessing import Preprocessing
     from napari_cytosae.models.registry import (
         BundleInfo,
@@ -26,6 +27,7 @@ _HOMES = {
     "backbone": ["Backbone", "load_backbone"],
     "bundle": ["Bundle", "load_bundle"],
     "device": ["Precision", "resolve_device", "resolve_precision"],
+    "focus": ["as_focus", "focus_digest"],
     "preprocessing": ["Preprocessing"],
     "registry": ["BundleInfo", "add_bundle", "available_bundles", "fetch_bundle"],
     "sae": ["SparseAutoencoder"],
@@ -42,8 +44,10 @@ __all__ = [
     "SparseActivations",
     "SparseAutoencoder",
     "add_bundle",
+    "as_focus",
     "available_bundles",
     "fetch_bundle",
+    "focus_digest",
     "load_backbone",
     "load_bundle",
     "load_sae",

@@ -54,6 +54,7 @@ class Backbone(nn.Module):
         self.shape = shape
         self.block = block
         self.precision: Precision = "float32"
+        self._twins: dict[tuple[torch.device, Precision], Backbone] = {}
         d = shape.d_model
         self.cls_token = nn.Parameter(torch.empty(1, 1, d))
         self.pos_embed = nn.Parameter(torch.empty(1, TOKENS, d))
@@ -115,6 +116,8 @@ class Backbone(nn.Module):
     def configured(self, device: torch.device, precision: Precision) -> "Backbone":
         """Give this backbone on `device` and in `precision`; weights are shared where they can be.
 
+        A twin is made once: bundles of one backbone share it.
+
         Raises
         ------
         ValueError
@@ -123,6 +126,8 @@ class Backbone(nn.Module):
         if (device, precision) == (self.device, self.precision):
             return self
         self._refuse_rounded()
+        if (device, precision) in self._twins:
+            return self._twins[device, precision]
         # New parameters over the same numbers: moving a shared parameter would move the original.
         mixed = precision == "bfloat16"
         shared: dict[int, Any] = {
@@ -135,9 +140,11 @@ class Backbone(nn.Module):
                 *(MixedBlock(block, self.shape.gated, device) for block in self.blocks)
             )
             shared[id(self.blocks)] = blocks
-        clone = deepcopy(self, shared)
+        shared[id(self._twins)] = {}
+        clone = deepcopy(self, shared).eval()
         clone.precision = precision
-        return clone.eval()
+        self._twins[device, precision] = clone
+        return clone
 
     def dinov2_state(self) -> dict[str, torch.Tensor]:
         """Give the float32 weights of the built blocks under DINOv2's names, on the processor."""

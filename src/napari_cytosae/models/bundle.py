@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models.backbone import Backbone, load_backbone
 from napari_cytosae.models.device import Precision, resolve_device, resolve_precision
+from napari_cytosae.models.focus import focus_digest
 from napari_cytosae.models.known_hashes import trust
 from napari_cytosae.models.preprocessing import Preprocessing
 from napari_cytosae.models.registry import find_bundle, weight_files
@@ -48,6 +49,9 @@ class Bundle:
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     digest: str = ""
     origin: "Bundle | None" = field(default=None, repr=False)  # what it was rounded or moved from
+    _twins: "dict[tuple[torch.device, Precision], Bundle]" = field(
+        default_factory=dict, init=False, repr=False
+    )
     names_path: Path | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,8 +97,41 @@ class Bundle:
         """The backbone's precision; the SAE's answers are always float32."""
         return self.backbone.precision
 
+    @property
+    def focus(self) -> NDArray[np.int64] | None:
+        """The only concepts that are encoded, (n,) ascending ids; None where all are."""
+        return self.sae.focus
+
+    @property
+    def focus_digest(self) -> str | None:
+        """What the focus is known by, in hex; None where all concepts are encoded."""
+        return None if self.focus is None else focus_digest(self.focus)
+
+    def focused(self, concept_ids: Iterable[int] | None) -> "Bundle":
+        """Give this bundle restricted to some concepts; this one stays as it is.
+
+        Concept ids, `d_sae` and the digests stay those of the whole bundle. Encoding the few
+        thousand concepts worth showing of a large SAE costs a fraction of encoding all.
+
+        Parameters
+        ----------
+        concept_ids
+            Ids in any order; None for all concepts again.
+
+        Raises
+        ------
+        FocusError
+            There are none, or one is no concept of this bundle.
+        """
+        whole = self.origin or self
+        made = replace(whole, sae=whole.sae.focused(concept_ids), origin=None)
+        return made.to(self.device, self.precision)
+
     def to(self, device: str | torch.device = "auto", precision: str = "auto") -> "Bundle":
         """Give this bundle on another device or in another precision; this one stays as it is.
+
+        Rounded weights are kept with the bundle that they were rounded from, so that the next call
+        costs nothing.
 
         Raises
         ------
@@ -108,12 +145,15 @@ class Bundle:
         origin = self.origin or self
         if (where, how) == (origin.device, origin.precision):
             return origin
-        return replace(
-            origin,
-            backbone=origin.backbone.configured(where, how),
-            sae=origin.sae.configured(where, how),
-            origin=origin,
-        )
+        twin = origin._twins.get((where, how))
+        if twin is None:
+            twin = origin._twins[where, how] = replace(
+                origin,
+                backbone=origin.backbone.configured(where, how),
+                sae=origin.sae.configured(where, how),
+                origin=origin,
+            )
+        return twin
 
     def preprocess(self, crops: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """Turn RGB crops into the backbone's input.

@@ -64,6 +64,10 @@ class Encoder:
         (d_sae, d_model + 16) bfloat16 from `build_screen`, or None for dense products.
     margin
         How far below zero the screen's answer may lie, relative to ‖x − b_dec‖ ‖w‖.
+    ids
+        (n,) int32, ascending: the concepts whose weights these are, where they are not all.
+    d_sae
+        Number of concepts in all; by default as many as there are weights.
     """
 
     weight: torch.Tensor
@@ -71,6 +75,8 @@ class Encoder:
     b_dec: torch.Tensor
     screen: torch.Tensor | None
     margin: float = RIGOROUS_MARGIN
+    ids: NDArray[np.int32] | None = None
+    d_sae: int | None = None
 
 
 def build_screen(weight: torch.Tensor, b_enc: torch.Tensor) -> torch.Tensor:
@@ -111,23 +117,24 @@ def encode_sparse(
     chunk_tokens
         Tokens per dense product; by default as many as make 12.6 million entries.
     """
-    d_sae, d_model = encoder.weight.shape
+    n_concepts, d_model = encoder.weight.shape
     if tokens.ndim != 2 or tokens.shape[1] != d_model:
         raise ValueError(f"tokens must be (N, {d_model}), not {tuple(tokens.shape)}")
     if not threshold >= 0.0:
         raise ValueError(f"threshold must not be negative: {threshold}")
-    step = chunk_tokens or max(CHUNK_ENTRIES // d_sae, 32)
+    step = chunk_tokens or max(CHUNK_ENTRIES // n_concepts, 32)
     chunks = _Chunks(encoder, float(threshold), min(step, len(tokens)))
     parts = [
         chunks.encode(tokens[start : start + step].to(torch.float32) - encoder.b_dec)
         for start in range(0, len(tokens), step)
     ]
     counts = [np.zeros(1, np.int64), *(part[0] for part in parts)]
+    indices = np.concatenate([np.zeros(0, np.int32), *(part[1] for part in parts)])
     return SparseActivations(
         np.cumsum(np.concatenate(counts), dtype=np.int64),
-        np.concatenate([np.zeros(0, np.int32), *(part[1] for part in parts)]),
+        indices if encoder.ids is None else encoder.ids[indices],
         np.concatenate([np.zeros(0, np.float32), *(part[2] for part in parts)]),
-        (len(tokens), d_sae),
+        (len(tokens), encoder.d_sae or n_concepts),
     )
 
 

@@ -1,10 +1,13 @@
 """The sparse autoencoder that turns tokens into concepts."""
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 
 from napari_cytosae.models.device import Precision, has_hardware_bfloat16
@@ -15,6 +18,7 @@ from napari_cytosae.models.encode_sparse import (
     build_screen,
     encode_sparse,
 )
+from napari_cytosae.models.focus import as_focus
 from napari_cytosae.models.sparse import SparseActivations
 
 
@@ -36,6 +40,8 @@ class SparseAutoencoder(nn.Module):
     ----------
     W_enc, b_enc, W_dec, b_dec : nn.Parameter
         (d_model, d_sae), (d_sae,), (d_sae, d_model) and (d_model,), float32.
+    focus : ndarray or None
+        (n,) int64, ascending: the only concepts that are encoded; None where all are.
     """
 
     def __init__(self, d_model: int, d_sae: int, block: int) -> None:
@@ -44,8 +50,9 @@ class SparseAutoencoder(nn.Module):
         self.d_sae = d_sae
         self.block = block
         self.precision: Precision = "float32"
-        self._screen: torch.Tensor | None = None
-        self._screen_of: list[tuple[int, int]] = []
+        self.focus: NDArray[np.int64] | None = None
+        self._ready: Encoder | None = None
+        self._ready_of: list[tuple[int, int]] = []
         # W_enc is stored concept by concept: one concept's weights lie together, which is what
         # the sparse encoder gathers and what a matrix product wants of its second factor.
         self.W_enc = nn.Parameter(torch.zeros(d_sae, d_model).t())
@@ -68,10 +75,14 @@ class SparseAutoencoder(nn.Module):
 
         Returns
         -------
-        (…, d_sae) float32, never negative. Dense: for more than a few images use
-        `encode_sparse`.
+        (…, d_sae) float32, never negative; 0 for concepts outside `focus`. Dense: for more than a
+        few images use `encode_sparse`.
         """
-        return F.relu(F.linear(tokens - self.b_dec, self.W_enc.t(), self.b_enc))
+        if self.focus is None:
+            return F.relu(F.linear(tokens - self.b_dec, self.W_enc.t(), self.b_enc))
+        ids = torch.from_numpy(self.focus).to(tokens.device)
+        encoded = F.relu(F.linear(tokens - self.b_dec, self.W_enc.t()[ids], self.b_enc[ids]))
+        return encoded.new_zeros(*tokens.shape[:-1], self.d_sae).index_copy(-1, ids, encoded)
 
     def decode(self, activations: torch.Tensor) -> torch.Tensor:
         """Rebuild tokens from activations: (…, d_sae) → (…, d_model) float32."""
@@ -102,28 +113,64 @@ class SparseAutoencoder(nn.Module):
         """
         if (device, precision) == (self.device, self.precision):
             return self
+        clone = self._twin(device)
+        clone.precision = precision
+        return clone
+
+    def focused(self, concept_ids: Iterable[int] | None) -> "SparseAutoencoder":
+        """Give this SAE restricted to some concepts, its weights shared; this one stays as it is.
+
+        Ids and `d_sae` stay those of the whole SAE, and so do its parameters and its digest: the
+        other concepts are merely never computed, which is what makes it cheaper.
+
+        Parameters
+        ----------
+        concept_ids
+            Ids of the whole SAE in any order; None for all.
+
+        Raises
+        ------
+        FocusError
+            There are none, or one is no concept of this SAE.
+        """
+        clone = self._twin(self.device)
+        clone.focus = None if concept_ids is None else as_focus(concept_ids, self.d_sae)
+        if clone.focus is not None and len(clone.focus) == self.d_sae:
+            clone.focus = None
+        return clone
+
+    def _twin(self, device: torch.device) -> "SparseAutoencoder":
         # New parameters over the same numbers: moving a shared parameter would move the original.
         shared: dict[int, Any] = {
             id(p): nn.Parameter(p.detach().to(device), p.requires_grad) for p in self.parameters()
         }
-        shared[id(self._screen)] = self._screen if device == self.device else None
-        clone = deepcopy(self, shared)
-        clone.precision = precision
-        return clone
+        shared[id(self._ready)] = None
+        return deepcopy(self, shared)
 
     def _encoder(self) -> Encoder:
-        """Give the weights as `encode_sparse` wants them; rounded once, not at every call."""
-        parameters = (self.W_enc, self.b_enc)
+        """Give the weights as `encode_sparse` wants them; made once, not at every call."""
+        parameters = (self.W_enc, self.b_enc, self.b_dec)
         state = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
-        weight = self.W_enc.detach().t().contiguous()
-        if not self._screens():
-            self._screen = None
-        elif self._screen is None or self._screen_of != state:
-            self._screen = build_screen(weight, self.b_enc.detach())
-            self._screen_of = state
-        margin = RIGOROUS_MARGIN if self.precision == "float32" else LIKELY_MARGIN
-        b_enc, b_dec = self.b_enc.detach(), self.b_dec.detach()
-        return Encoder(weight, b_enc, b_dec, self._screen, margin)
+        if self._ready is not None and self._ready_of == state:
+            return self._ready
+        weight, b_enc = self.W_enc.detach().t(), self.b_enc.detach()
+        ids = None
+        if self.focus is not None:
+            where = torch.from_numpy(self.focus).to(self.device)
+            weight, b_enc = weight[where], b_enc[where]
+            ids = self.focus.astype(np.int32)
+        weight = weight.contiguous()
+        self._ready = Encoder(
+            weight,
+            b_enc,
+            self.b_dec.detach(),
+            build_screen(weight, b_enc) if self._screens() else None,
+            RIGOROUS_MARGIN if self.precision == "float32" else LIKELY_MARGIN,
+            ids,
+            self.d_sae,
+        )
+        self._ready_of = state
+        return self._ready
 
     def _screens(self) -> bool:
         # A GPU's float32 product is fast enough to be taken at its word where float32 is asked.
