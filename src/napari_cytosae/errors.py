@@ -65,5 +65,9 @@ class AtlasError(CytoSAEError):
     """An atlas cannot be built, read or merged."""
 
 
+class CohortError(CytoSAEError):
+    """A cohort, its barcodes or a model of them cannot be read, or cannot answer the question."""
+
+
 class Cancelled(CytoSAEError):
     """The user stopped the work; what had been finished is kept."""
