@@ -1,8 +1,9 @@
 """Find nucleated cells, take them from what a user already has, and cut their crops."""
 
 from napari_cytosae.cells.crops import CropBatch, CropGeometry, crop_boxes, iter_crops
-from napari_cytosae.cells.detect import detect_cells, detect_with, estimate_microns_per_pixel
+from napari_cytosae.cells.detect import detect_cells, detect_with
 from napari_cytosae.cells.found import Cells, measure_cells
+from napari_cytosae.cells.label_image import LabelImage, PaintedLabels
 from napari_cytosae.cells.nuclei import NucleusRules
 from napari_cytosae.cells.read import read_cells
 from napari_cytosae.cells.red_cells import RedCellRules, detect_red_cells
@@ -13,14 +14,23 @@ from napari_cytosae.cells.sources import (
     whole_image,
 )
 from napari_cytosae.cells.stain import StainReference, estimate_stain
+from napari_cytosae.cells.survey import (
+    Survey,
+    estimate_microns_per_pixel,
+    survey_image,
+    survey_slide,
+)
 
 __all__ = [
     "Cells",
     "CropBatch",
     "CropGeometry",
+    "LabelImage",
     "NucleusRules",
+    "PaintedLabels",
     "RedCellRules",
     "StainReference",
+    "Survey",
     "cells_from_boxes",
     "cells_from_labels",
     "cells_from_points",
@@ -33,5 +43,7 @@ __all__ = [
     "iter_crops",
     "measure_cells",
     "read_cells",
+    "survey_image",
+    "survey_slide",
     "whole_image",
 ]

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 from skimage.morphology import convex_hull_image, disk
 
+from napari_cytosae.cells.nuclei import Zone, meets
+
 # Cytoplasm reaches at most this far from the nucleus (eosinophils, eccentric plasma cells).
 REACH_UM = 6.5
 # Thinner structures are rims of red cells and stain threads.
@@ -38,7 +40,11 @@ def cell_matter(relative: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def grow_cells(
-    nuclei: NDArray[np.int32], matter: NDArray[np.bool_], microns_per_pixel: float
+    nuclei: NDArray[np.int32],
+    matter: NDArray[np.bool_],
+    microns_per_pixel: float,
+    *,
+    zone: Zone | None = None,
 ) -> NDArray[np.int32]:
     """Grow every nucleus into the cytoplasm around it, each pixel to its nearest nucleus.
 
@@ -48,29 +54,29 @@ def grow_cells(
     matter : (H, W) bool
         From :func:`cell_matter`.
     microns_per_pixel : float
+    zone : (slice, slice), optional
+        Where cells are wanted; nuclei that lie far from it are not grown.
 
     Returns
     -------
     (H, W) int32
         Same ids; every nucleus lies inside its cell.
     """
-    cells = nuclei.copy()
-    if not nuclei.any():
-        return cells
+    cells = np.zeros_like(nuclei)
+    windows = {
+        index: window
+        for index, window in enumerate(ndi.find_objects(nuclei), start=1)
+        if window is not None and meets(window, zone)
+    }
+    for index, window in windows.items():
+        cells[window][nuclei[window] == index] = index
     open_px = max(1, round(THREAD_UM / 2 / microns_per_pixel))
     reach_px = REACH_UM / microns_per_pixel
-    height, width = nuclei.shape
     margin = int(np.ceil(reach_px)) + 2
-    distance, nearest = _nearest(nuclei)
-    for index, window in enumerate(ndi.find_objects(nuclei), start=1):
-        if window is None:
-            continue
-        around = (
-            slice(max(window[0].start - margin, 0), min(window[0].stop + margin, height)),
-            slice(max(window[1].start - margin, 0), min(window[1].stop + margin, width)),
-        )
+    for index, window in windows.items():
+        around = _widened(window, margin, nuclei.shape)
         nucleus = nuclei[around] == index
-        nearby = (nearest[around] == index) & (distance[around] <= reach_px)
+        nearby = _nearest(nuclei, index, window, around, reach_px)
         # Granules and vacuoles leave gaps; rims of neighbouring red cells are thin.
         mine = _closed(nucleus | (matter[around] & nearby), open_px)
         mine = _opened(mine, open_px) | nucleus
@@ -83,10 +89,32 @@ def grow_cells(
     return cells
 
 
-def _nearest(nuclei: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Give each pixel's distance to the nearest nucleus and that nucleus' id."""
-    distance, (iy, ix) = ndi.distance_transform_edt(nuclei == 0, return_indices=True)
-    return distance, nuclei[iy, ix]
+def _nearest(
+    nuclei: NDArray[np.int32],
+    index: int,
+    window: tuple[slice, ...],
+    around: tuple[slice, ...],
+    reach_px: float,
+) -> NDArray[np.bool_]:
+    """Mark what lies within reach of a nucleus and not nearer to another one."""
+    distance = ndi.distance_transform_edt(nuclei[around] != index)
+    # Whatever is nearer to a point within reach lies within twice the reach.
+    wide = _widened(window, int(np.ceil(2 * reach_px)) + 2, nuclei.shape)
+    others = nuclei[wide]
+    others = (others > 0) & (others != index)
+    if others.any():
+        inner = tuple(
+            slice(a.start - w.start, a.stop - w.start) for a, w in zip(around, wide, strict=True)
+        )
+        distance[distance > ndi.distance_transform_edt(~others)[inner]] = np.inf
+    return np.asarray(distance <= reach_px)
+
+
+def _widened(window: tuple[slice, ...], margin: int, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(
+        slice(max(s.start - margin, 0), min(s.stop + margin, size))
+        for s, size in zip(window, shape, strict=True)
+    )
 
 
 def _closed(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
@@ -132,11 +160,15 @@ def join_parts_of_one_cell(
         Ids 1 … n from top to bottom.
     """
     cells, nuclei = cells.copy(), nuclei.copy()
-    windows = dict(enumerate(ndi.find_objects(cells), start=1))
+    windows = {
+        index: window
+        for index, window in enumerate(ndi.find_objects(cells), start=1)
+        if window is not None
+    }
     now = {index: index for index in windows}
-    pairs = _touching(cells)
+    pairs = _touching(cells, windows)
     # The longest common border first.
-    for pair in sorted(pairs, key=lambda pair: -pairs[pair]):
+    for pair in sorted(pairs, key=lambda pair: (-pairs[pair], pair)):
         a, b = now[pair[0]], now[pair[1]]
         if a == b:
             continue
@@ -148,24 +180,35 @@ def join_parts_of_one_cell(
             image[window][image[window] == b] = a
         windows[a] = window
         now = {index: a if owner == b else owner for index, owner in now.items()}
-    ids = np.unique(cells)
-    return (
-        np.searchsorted(ids, nuclei).astype(np.int32),
-        np.searchsorted(ids, cells).astype(np.int32),
-    )
+    used = np.bincount(cells.ravel()) > 0
+    used[0] = False
+    renumbered = np.where(used, np.cumsum(used), 0).astype(np.int32)
+    nuclei[nuclei >= used.size] = 0
+    return renumbered[nuclei], renumbered[cells]
 
 
-def _touching(cells: NDArray[np.int32]) -> dict[tuple[int, int], int]:
+def _touching(
+    cells: NDArray[np.int32], windows: dict[int, tuple[slice, ...]]
+) -> dict[tuple[int, int], int]:
     """Count the pixels along which each pair of cells touches, a gap of one pixel allowed."""
     borders: dict[tuple[int, int], int] = {}
-    for step in (1, 2):
-        for a, b in ((cells[step:], cells[:-step]), (cells[:, step:], cells[:, :-step])):
-            differ = (a != b) & (a > 0) & (b > 0)
-            low, high = np.minimum(a, b)[differ], np.maximum(a, b)[differ]
-            pairs, counts = np.unique(np.stack([low, high]), axis=1, return_counts=True)
-            for pair, count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
-                key = (pair[0], pair[1])
-                borders[key] = borders.get(key, 0) + count
+    for index, window in windows.items():
+        around = cells[_widened(window, 2, cells.shape)]
+        mine = around == index
+        # Each pair is counted from its lower id.
+        others = np.where(around > index, around, 0)
+        if not others.any():
+            continue
+        for step in (1, 2):
+            for cut, rest in (
+                (np.s_[step:], np.s_[:-step]),
+                (np.s_[:, step:], np.s_[:, :-step]),
+            ):
+                for a, b in ((cut, rest), (rest, cut)):
+                    touched, counts = np.unique(others[b][mine[a]], return_counts=True)
+                    for other, count in zip(touched.tolist(), counts.tolist(), strict=True):
+                        if other:
+                            borders[index, other] = borders.get((index, other), 0) + count
     return borders
 
 

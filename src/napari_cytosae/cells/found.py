@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from napari_cytosae.cells.label_image import LabelImage
+
 COLUMNS = (
     "label",
     "centroid_y",
@@ -29,10 +31,10 @@ class Cells:
 
     Attributes
     ----------
-    labels : (H, W) int32
+    labels : (H, W) int32 array or PaintedLabels
         Extent of each cell, 0 where there is none. Where extents overlap the smaller cell lies on
         top; a cell hidden altogether keeps its row in `table`.
-    nuclei : (H, W) int32 or None
+    nuclei : (H, W) int32 array, PaintedLabels or None
         Extent of the nuclei with the same ids; None where the source knows of none.
     table : pandas.DataFrame
         One row per cell: ``label`` (positive, unique), ``centroid_y``, ``centroid_x`` (the centre
@@ -45,8 +47,8 @@ class Cells:
         As read off the red cells where none was given; good to some 10 %, as red cells are.
     """
 
-    labels: NDArray[np.int32]
-    nuclei: NDArray[np.int32] | None
+    labels: LabelImage
+    nuclei: LabelImage | None
     table: pd.DataFrame
     microns_per_pixel: float | None = None
     estimated_microns_per_pixel: float | None = None

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cytosae.cells.found import Cells
-from napari_cytosae.cells.painting import Outline, paint_cells, polygon_outline
+from napari_cytosae.cells.outline import Outline
+from napari_cytosae.cells.painting import paint_cells, polygon_outline
 from napari_cytosae.cells.sources import cells_from_points
 from napari_cytosae.errors import CellsError
 

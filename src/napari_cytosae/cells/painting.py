@@ -1,7 +1,6 @@
 """Draw outlines into one label image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,23 +8,7 @@ from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
 from napari_cytosae.cells.found import cell_table
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outline:
-    """The extent of one cell, cut to the image.
-
-    Attributes
-    ----------
-    y, x : int
-        Top left pixel of `mask` in the image.
-    mask : (h, w) bool
-        True inside; at least one pixel.
-    """
-
-    y: int
-    x: int
-    mask: NDArray[np.bool_]
+from napari_cytosae.cells.outline import Outline
 
 
 def paint_cells(

@@ -6,15 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage as ndi
 
-from napari_cytosae.cells.detect import (
-    STAIN_PX,
-    _check_colour,
-    _enlarged,
-    _reduced,
-    check_microns_per_pixel,
-    estimate_microns_per_pixel,
-)
 from napari_cytosae.cells.found import Cells, measure_cells
+from napari_cytosae.cells.grid import enlarge_labels
 from napari_cytosae.cells.nuclei import azure_density
 from napari_cytosae.cells.red_matter import (
     cut_at_necks,
@@ -22,8 +15,15 @@ from napari_cytosae.cells.red_matter import (
     red_cell_matter,
     stain_threshold,
 )
+from napari_cytosae.cells.reduced import reduced
 from napari_cytosae.cells.scale import RED_CELL_UM
 from napari_cytosae.cells.stain import estimate_stain, relative_density
+from napari_cytosae.cells.survey import (
+    STAIN_PX,
+    check_colour,
+    check_microns_per_pixel,
+    estimate_microns_per_pixel,
+)
 from napari_cytosae.slides import Slide, to_rgb8
 
 # Cells are found where a red cell is so many pixels wide, and drawn at full size.
@@ -110,18 +110,18 @@ def detect_red_cells(
     else:
         rgb = to_rgb8(image)
     check_microns_per_pixel(microns_per_pixel)
-    reference = estimate_stain(_reduced(rgb, max(1.0, max(rgb.shape[:2]) / STAIN_PX)))
-    _check_colour(rgb, reference)
+    reference = estimate_stain(reduced(rgb, max(1.0, max(rgb.shape[:2]) / STAIN_PX)))
+    check_colour(rgb, reference)
     estimated = estimate_microns_per_pixel(rgb, reference)
     pixel_um = estimated or microns_per_pixel
     diameter_px = FALLBACK_DIAMETER_PX if pixel_um is None else RED_CELL_UM / pixel_um
     labels = np.zeros(rgb.shape[:2], np.int32)
     if reference.red_cells_seen:
-        small = _reduced(rgb, max(1.0, diameter_px / WORKING_DIAMETER_PX))
+        small = reduced(rgb, max(1.0, diameter_px / WORKING_DIAMETER_PX))
         working_px = diameter_px * small.shape[1] / rgb.shape[1]
         relative = relative_density(small, reference)
         found = find_red_cells(relative, working_px, rules)
-        labels = _enlarged(found, rgb.shape[:2])
+        labels = enlarge_labels(found, rgb.shape[:2])
     return Cells(
         labels,
         None,

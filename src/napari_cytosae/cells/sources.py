@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage as ndi
 
 from napari_cytosae.cells.found import Cells, measure_cells
-from napari_cytosae.cells.painting import Outline, paint_cells
+from napari_cytosae.cells.outline import Outline
+from napari_cytosae.cells.painting import paint_cells
 from napari_cytosae.errors import CellsError
 
 # A cell of unknown size is drawn as a disc that fills half of the usual crop of 25 µm …

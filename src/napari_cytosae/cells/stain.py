@@ -75,10 +75,7 @@ def estimate_stain(rgb: NDArray[np.uint8]) -> StainReference:
 
 def optical_density(rgb: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArray[np.float32]:
     """Give ``-log10(I / I_glass)`` per channel; light brighter than the glass is negative."""
-    # A table per channel: three look-ups instead of a logarithm for every pixel.
-    intensity = np.maximum(np.arange(256, dtype=np.float32), 1.0)
-    table = np.log10(glass.astype(np.float32)) - np.log10(intensity)[:, np.newaxis]
-    return np.stack([table[rgb[..., c], c] for c in range(3)], axis=-1).astype(np.float32)
+    return _looked_up(rgb, _density_table(glass))
 
 
 def relative_density(rgb: NDArray[np.uint8], reference: StainReference) -> NDArray[np.float32]:
@@ -93,10 +90,25 @@ def relative_density(rgb: NDArray[np.uint8], reference: StainReference) -> NDArr
     Returns
     -------
     (..., 3) float32
-        Red cells lie near (0.4, 1, 0.6), nuclei above (1.1, 1.5, 0.2).
+        Red cells lie near (0.4, 1, 0.6), nuclei above (1.1, 1.5, 0.2). Each channel is contiguous.
     """
-    glass = np.asarray(reference.glass, np.float32)
-    return optical_density(rgb, glass) / np.float32(reference.red_cell_density)
+    table = _density_table(np.asarray(reference.glass, np.float32))
+    return _looked_up(rgb, table / np.float32(reference.red_cell_density))
+
+
+def _density_table(glass: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give the density of every intensity, (256, 3)."""
+    intensity = np.maximum(np.arange(256, dtype=np.float32), 1.0)
+    table = np.log10(glass.astype(np.float32)) - np.log10(intensity)[:, np.newaxis]
+    return table.astype(np.float32)
+
+
+def _looked_up(rgb: NDArray[np.uint8], table: NDArray[np.float32]) -> NDArray[np.float32]:
+    # A table per channel: three look-ups instead of a logarithm for every pixel.
+    planes = np.empty((3, *rgb.shape[:-1]), np.float32)
+    for channel in range(3):
+        np.take(table[:, channel], rgb[..., channel], out=planes[channel])
+    return np.moveaxis(planes, 0, -1)
 
 
 def _first_mode(density: NDArray[np.float32]) -> float:

@@ -26,7 +26,7 @@ from napari_cytosae.errors import FocusError, RunError
 from napari_cytosae.models import focus_digest
 
 if TYPE_CHECKING:  # reading a run needs none of what finds cells
-    from napari_cytosae.cells import Cells
+    from napari_cytosae.cells import Cells, LabelImage
 
 FOCUS_NAME = "focus.csv"
 BOX_COLUMNS = ["crop_y0", "crop_x0", "crop_y1", "crop_x1"]
@@ -241,11 +241,11 @@ class RunFolder:
                     boxes[self.rows(manifest, index)]
                 )
 
-    def _write_labels(self, name: str, labels: NDArray[np.int32]) -> None:
+    def _write_labels(self, name: str, labels: "LabelImage") -> None:
         def write(temporary: Path) -> None:
             tifffile.imwrite(
                 temporary,
-                np.ascontiguousarray(labels, np.int32),
+                np.ascontiguousarray(np.asarray(labels), np.int32),
                 tile=(_TILE, _TILE),
                 compression="zlib",
                 photometric="minisblack",
