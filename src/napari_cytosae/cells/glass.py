@@ -8,7 +8,7 @@ from scipy import ndimage as ndi
 
 from napari_cytosae.cells.nuclei import azure_density
 from napari_cytosae.cells.stain import StainReference, relative_density
-from napari_cytosae.errors import ImageError
+from napari_cytosae.errors import DamagedImageError
 from napari_cytosae.slides import Slide
 
 # At this pixel size the smallest nucleus (16 µm², 4.5 µm across) still fills most of a pixel.
@@ -69,7 +69,7 @@ def map_occupied(
         rows = min(_BAND_SQUARES * side, height - top)
         try:
             band = slide.read_region(top, 0, rows, width, level)
-        except ImageError:
+        except DamagedImageError:
             # Somewhere in it is a damaged tile: it is looked at in full resolution.
             squares[row : row + _BAND_SQUARES] = True
             continue

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cytosae.errors import ImageError
+from napari_cytosae.errors import DamagedImageError
 from napari_cytosae.slides import Slide
 
 # A window is looked for on a level that is at least and at most so much smaller than level 0.
@@ -49,7 +49,7 @@ def sample_windows(
         height, width = min(side_px, slide.shape[0] - y), min(side_px, slide.shape[1] - x)
         try:
             windows.append(slide.read_region(y, x, height, width))
-        except ImageError:
+        except DamagedImageError:
             continue  # whether all of the slide is damaged, the caller sees
     return windows
 
@@ -105,7 +105,7 @@ def _patch(
         height, width = max(bottom - y, 1), max(right - x, 1)
     try:
         return slide.read_region(y, x, height, width, level)[..., 1]
-    except ImageError:
+    except DamagedImageError:
         return None
 
 

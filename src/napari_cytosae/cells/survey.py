@@ -12,7 +12,7 @@ from napari_cytosae.cells.reduced import reduced
 from napari_cytosae.cells.sampling import sample_windows
 from napari_cytosae.cells.scale import RED_CELL_UM, SIDE, red_cell_diameter
 from napari_cytosae.cells.stain import StainReference, estimate_stain, relative_density
-from napari_cytosae.errors import CellsError, ImageError
+from napari_cytosae.errors import CellsError, DamagedImageError, ImageError
 from napari_cytosae.slides import Slide
 
 # Usual diameter of a nucleus with the area of all its segments; the ruler where an image shows
@@ -102,7 +102,7 @@ def survey_slide(slide: Slide, microns_per_pixel: float | None = None) -> Survey
     if is_field(slide.shape):
         try:
             return survey_image(slide.read(), microns_per_pixel)
-        except ImageError:
+        except DamagedImageError:
             pass  # a damaged tile; the rest of the image is measured below
     check_microns_per_pixel(microns_per_pixel)
     windows = sample_windows(slide, _STAIN_WINDOW_PX, _STAIN_WINDOWS)
