@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from napari_cytosae.concepts.atlas.focus import Focus, find_focus
     from napari_cytosae.concepts.atlas.folder import is_atlas
     from napari_cytosae.concepts.atlas.published import is_published, read_published
+    from napari_cytosae.concepts.atlas.reference_pictures import (
+        ReferencePicture,
+        ReferencePictures,
+    )
     from napari_cytosae.concepts.atlas.references import References
     from napari_cytosae.concepts.atlas.suggest import Suggestions
 
@@ -26,6 +30,7 @@ _HOMES = {
     "focus": ["Focus", "find_focus"],
     "folder": ["is_atlas"],
     "published": ["is_published", "read_published"],
+    "reference_pictures": ["ReferencePicture", "ReferencePictures"],
     "references": ["References"],
     "suggest": ["Suggestions"],
 }
@@ -37,6 +42,8 @@ __all__ = [
     "DataSetInfo",
     "Enrichment",
     "Focus",
+    "ReferencePicture",
+    "ReferencePictures",
     "References",
     "Suggestions",
     "benjamini_hochberg",
