@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from napari_cytosae.errors import Cancelled, TrainingError
 from napari_cytosae.models import SparseAutoencoder
 from napari_cytosae.training.metrics import (
     evaluate,
+    matched_cosine,
     pca_dictionary,
     random_frozen_decoder,
     raw_dictionary,
@@ -125,11 +127,24 @@ def test_the_random_decoder_is_neither_trained_nor_better(images, right):
     few = random_frozen_decoder(flat, FEATURES, l1=0.01, steps=1, batch_tokens=64)
     many = random_frozen_decoder(flat, FEATURES, l1=0.01, steps=60, batch_tokens=64)
     code = np.eye(FEATURES, dtype=np.float32)
-    from scipy.sparse import csr_array
-
     moved = many.decode(csr_array(code)) - many.decode(csr_array((FEATURES, FEATURES)))
     start = few.decode(csr_array(code)) - few.decode(csr_array((FEATURES, FEATURES)))
     np.testing.assert_allclose(moved, start, atol=1e-5)
+
+
+def test_explained_variance_does_not_tell_a_dictionary_that_found_nothing():
+    """64 features in 32 dimensions, about 3 active: random directions rebuild them all the same."""
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=(64, 32)).astype(np.float32)
+    truth /= np.linalg.norm(truth, axis=1, keepdims=True)
+    f = np.where(rng.random((6000, 64)) < 3 / 64, rng.uniform(0.5, 1.5, (6000, 64)), 0)
+    x = (f @ truth).astype(np.float32)
+    random = random_frozen_decoder(x, 256, l1=1e-4, lr=3e-3, steps=400, batch_tokens=512)
+    found = evaluate(lambda: iter([x[:1000, None]]), [random]).rows[0]
+    rows = random.decode(csr_array(np.eye(256, dtype=np.float32)))
+    rows = rows - random.decode(csr_array((256, 256)))
+    assert found.explained_variance > 0.9
+    assert matched_cosine(truth, rows, match="max").mean < 0.6
 
 
 def test_cancelling_and_wrong_counts_are_errors(images, right):

@@ -146,7 +146,9 @@ def random_frozen_decoder(
         rows_drawn = torch.randint(len(store), (batch_tokens,), generator=generator)
         x = store[rows_drawn].float()
         f = sae.encode(x)
-        error = ((sae.decode(f) - x) ** 2 / x.norm(dim=1, keepdim=True).clamp(min=1e-6)).mean()
+        norm = x.norm(dim=1, keepdim=True)
+        norm = torch.where(norm > 0, norm, torch.inf)  # a zero token has no relative error
+        error = ((sae.decode(f) - x) ** 2 / norm).mean()
         adam.zero_grad(set_to_none=True)
         (error + l1 * f.sum(1).mean()).backward()
         adam.step()
