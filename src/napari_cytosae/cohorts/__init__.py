@@ -8,14 +8,35 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from napari_cytosae.cohorts.barcode_file import read_barcodes, to_anndata, write_barcodes
+    from napari_cytosae.cohorts.barcodes import Barcodes, build_barcodes
     from napari_cytosae.cohorts.read import read_cohort
+    from napari_cytosae.cohorts.sums import Sums, add_up, sums_of_run
     from napari_cytosae.cohorts.table import Cohort, Patient
+    from napari_cytosae.cohorts.top_cells import TopCells
 
 _HOMES = {
+    "barcode_file": ["read_barcodes", "to_anndata", "write_barcodes"],
+    "barcodes": ["Barcodes", "build_barcodes"],
     "read": ["read_cohort"],
+    "sums": ["Sums", "add_up", "sums_of_run"],
     "table": ["Cohort", "Patient"],
+    "top_cells": ["TopCells"],
 }
 
-__all__ = ["Cohort", "Patient", "read_cohort"]
+__all__ = [
+    "Barcodes",
+    "Cohort",
+    "Patient",
+    "Sums",
+    "TopCells",
+    "add_up",
+    "build_barcodes",
+    "read_barcodes",
+    "read_cohort",
+    "sums_of_run",
+    "to_anndata",
+    "write_barcodes",
+]
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)
