@@ -245,6 +245,8 @@ class CellPanel(QWidget):
 
     def _on_chosen(self, concept_id: int | None) -> None:
         self._session.look_at(concept_id)
+        if concept_id is not None:
+            self._session.choose_concept(concept_id)
         self._show_context()
 
     def _on_button(self, act: object) -> None:

@@ -20,7 +20,7 @@ _LOOK_MS = 4000
 
 
 class NameWatch(QObject):
-    """Listen to the dictionary of the results on show; look now and then whether others wrote it.
+    """Listen to the dictionary of the concepts on show; look now and then whether others wrote it.
 
     A dictionary tells of changes in the thread that makes them, which may be a worker's; Qt brings
     the news to the main thread.
@@ -34,15 +34,15 @@ class NameWatch(QObject):
         self._dictionary: Dictionary | None = None
         self._stop: Callable[[], None] | None = None
         self._heard.connect(session.names_changed.emit)
-        session.results_changed.connect(self._on_results)
+        session.results_changed.connect(self._follow)
+        session.atlas_changed.connect(self._follow)
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self.look)
-        self._on_results()
+        self._follow()
 
-    def _on_results(self) -> None:
-        results = self._session.results
-        dictionary = None if results is None else results.dictionary
+    def _follow(self) -> None:
+        dictionary = self._session.dictionary
         if dictionary is self._dictionary:
             return
         if self._stop is not None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from psygnal import Signal
 
+from napari_cytosae.concepts.naming import dictionary_of
+from napari_cytosae.errors import NamesError
 from napari_cytosae.export.palette import HUES
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from napari_cytosae.concepts.atlas import Atlas
+    from napari_cytosae.concepts.naming import Dictionary
     from napari_cytosae.viewer.results import Results
+
+logger = logging.getLogger(__name__)
 
 
 def unwrapped(thing: Any) -> Any:
@@ -36,6 +43,8 @@ class Session:
     pins_changed = Signal()
     preview_changed = Signal()
     names_changed = Signal(object)  # ids of concepts that were named or renamed
+    concept_changed = Signal()  # the chosen concept
+    atlas_changed = Signal()
 
     def __init__(self) -> None:
         self.results: Results | None = None
@@ -43,6 +52,9 @@ class Session:
         self.patch: tuple[int, int] | None = None
         self.pins: dict[int, int] = {}
         self.preview: int | None = None
+        self.concept: int | None = None
+        self.atlas: Atlas | None = None
+        self._dictionary: tuple[str, Dictionary | None] | None = None
         self._source: ref[Image] | None = None
 
     @property
@@ -65,9 +77,50 @@ class Session:
         self.selected = self.patch = self.preview = None
         if not same_model:
             self.pins = {}
+            if not self._atlas_fits(results):
+                self.choose_concept(None)
         self.results_changed.emit()
         self.pins_changed.emit()
         self.selection_changed.emit()
+
+    def _atlas_fits(self, results: Results | None) -> bool:
+        """Whether concept ids of the atlas on show mean the same in other results."""
+        if self.atlas is None or results is None:
+            return self.atlas is not None
+        return results.sae_digest is not None and results.sae_digest == self.atlas.sae_digest
+
+    def show_atlas(self, atlas: Atlas | None) -> None:
+        """Show another atlas."""
+        self.atlas = atlas
+        self.atlas_changed.emit()
+
+    def choose_concept(self, concept_id: int | None) -> None:
+        """Choose the concept that galleries and forms are about."""
+        if concept_id == self.concept:
+            return
+        self.concept = concept_id
+        self.concept_changed.emit()
+
+    @property
+    def sae_digest(self) -> str | None:
+        """Which SAE the concepts on show are of: the results', else the atlas's."""
+        if self.results is not None and self.results.sae_digest is not None:
+            return self.results.sae_digest
+        return None if self.atlas is None else self.atlas.sae_digest
+
+    @property
+    def dictionary(self) -> Dictionary | None:
+        """Names of the concepts on show; None where their SAE is not known."""
+        digest = self.sae_digest
+        if digest is None:
+            return None
+        if self._dictionary is None or self._dictionary[0] != digest:
+            try:
+                self._dictionary = (digest, dictionary_of(digest))
+            except NamesError as error:
+                logger.warning("Concepts are shown by their numbers. %s", error)
+                self._dictionary = (digest, None)
+        return self._dictionary[1]
 
     def select(self, label: int | None) -> None:
         """Select a cell by its label (None: no cell); the whole cell, not one of its patches."""
