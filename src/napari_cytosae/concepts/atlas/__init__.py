@@ -9,11 +9,13 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts.atlas.atlas import Atlas, open_atlas
+    from napari_cytosae.concepts.atlas.build import build_atlas
     from napari_cytosae.concepts.atlas.class_terms import TERMS, common_term
     from napari_cytosae.concepts.atlas.data_set import DataSet, DataSetInfo
     from napari_cytosae.concepts.atlas.enrichment import Enrichment, benjamini_hochberg
     from napari_cytosae.concepts.atlas.focus import Focus, find_focus
     from napari_cytosae.concepts.atlas.folder import is_atlas
+    from napari_cytosae.concepts.atlas.job import BuildJob, BuildProgress
     from napari_cytosae.concepts.atlas.published import is_published, read_published
     from napari_cytosae.concepts.atlas.reference_pictures import (
         ReferencePicture,
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "atlas": ["Atlas", "open_atlas"],
+    "build": ["build_atlas"],
     "class_terms": ["TERMS", "common_term"],
     "data_set": ["DataSet", "DataSetInfo"],
     "enrichment": ["Enrichment", "benjamini_hochberg"],
     "focus": ["Focus", "find_focus"],
     "folder": ["is_atlas"],
+    "job": ["BuildJob", "BuildProgress"],
     "published": ["is_published", "read_published"],
     "reference_pictures": ["ReferencePicture", "ReferencePictures"],
     "references": ["References"],
@@ -38,6 +42,8 @@ _HOMES = {
 __all__ = [
     "TERMS",
     "Atlas",
+    "BuildJob",
+    "BuildProgress",
     "DataSet",
     "DataSetInfo",
     "Enrichment",
@@ -47,6 +53,7 @@ __all__ = [
     "References",
     "Suggestions",
     "benjamini_hochberg",
+    "build_atlas",
     "common_term",
     "find_focus",
     "is_atlas",

@@ -6,18 +6,17 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from napari_cytosae.concepts.atlas.data_set import DataSet, check_concept
+from napari_cytosae.concepts.atlas.data_set import DataSet, Tissue, check_concept
 from napari_cytosae.concepts.atlas.focus import UPSTREAM_NOISY, Focus, find_focus
 from napari_cytosae.concepts.atlas.folder import (
     is_atlas,
-    locked,
     prepare_folder,
     read_concepts,
     read_data_sets,
@@ -25,12 +24,19 @@ from napari_cytosae.concepts.atlas.folder import (
     write_atlas,
 )
 from napari_cytosae.concepts.atlas.parquet import frame_of_table, table_of_frame
+from napari_cytosae.concepts.atlas.partners import SAMPLE_CELLS
 from napari_cytosae.concepts.atlas.published import read_published
 from napari_cytosae.concepts.atlas.published_order import resolve_images
 from napari_cytosae.concepts.atlas.search import SearchIndex
 from napari_cytosae.concepts.atlas.suggest import Suggestions, generalisation, suggest
 from napari_cytosae.concepts.atlas.summary import summarise
+from napari_cytosae.concepts.durable import only_process
 from napari_cytosae.errors import AtlasError
+
+if TYPE_CHECKING:
+    from napari_cytosae.concepts.atlas.job import BuildProgress
+    from napari_cytosae.concepts.encode import Precision
+    from napari_cytosae.models import Bundle
 
 AnyPath = str | Path
 _MAYBE_MISSING = ("patch_frequency", "entropy", "purity")
@@ -65,6 +71,88 @@ class Atlas:
         self._read_summary: Callable[[], pa.Table | None] = lambda: None
 
     # -- where atlases come from ----------------------------------------------------------------
+
+    @classmethod
+    def build(
+        cls,
+        sources: AnyPath | Sequence[AnyPath],
+        *,
+        name: str | None = None,
+        labels: str | Path | Mapping[str, str] | None = None,
+        tissue: Tissue = "",
+        out: AnyPath | None = None,
+        k: int = 10,
+        threshold: float = 0.2,
+        sample_cells: int = SAMPLE_CELLS,
+        workers: int = 1,
+        bundle: "AnyPath | Bundle" = "starter",
+        precision: "Precision" = "auto",
+        device: str = "auto",
+        batch_cells: int = 16,
+        progress: "Callable[[BuildProgress], None] | None" = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        overwrite: bool = False,
+    ) -> "Atlas":
+        """Count the concepts of stored runs' cells, or of images, in one pass.
+
+        Memory goes with the number of concepts, not of cells. Where `out` has a part of this very
+        data set, the build goes on from there, and ends with the same bits.
+
+        Parameters
+        ----------
+        sources
+            Run folders, or folders that hold some; or images, or a folder of them with one folder
+            for each class, which are encoded whole (as with ``cells="whole"``; no run is kept).
+        name
+            What the data set is called; the name of the folder without it.
+        labels
+            The cells' classes: ``"folder"`` (that which a run lies in), the name of a column of
+            the runs' tables of cells, a mapping or a CSV file from images (and cells) to classes.
+            Images without it are of the class that their folder names.
+        tissue
+            ``"blood"`` or ``"bone marrow"``, for the table of what carries over.
+        out
+            Folder of the atlas; without it the atlas is in memory, and can be saved.
+        k
+            References for each concept.
+        threshold
+            τ: tokens above it are counted.
+        sample_cells
+            Cells kept for co-activation; 0 for none.
+        workers
+            Processes that read runs. A script that asks for more than one needs the usual
+            ``if __name__ == "__main__":``.
+        bundle, precision, device, batch_cells
+            For images: the model and how it runs, as in `analyze`.
+        progress
+            Called with `BuildProgress` values.
+        cancelled
+            Asked often; what was saved stays.
+        overwrite
+            Replace another atlas in `out`.
+
+        Raises
+        ------
+        Cancelled
+            When `cancelled` says so.
+        AtlasError
+            Where there is nothing to count, runs are unfinished or of different models, or `out`
+            holds another atlas.
+        CytoSAEError
+            Where a run, an image or the bundle cannot be read.
+        """
+        from napari_cytosae.concepts.atlas.build import build_atlas
+        from napari_cytosae.concepts.atlas.job import BuildJob
+        from napari_cytosae.concepts.atlas.labels import Labels
+
+        job = BuildJob(
+            sources=(sources,) if isinstance(sources, str | Path) else tuple(sources),
+            name=name, labels=Labels.of(labels), tissue=tissue,
+            out=None if out is None else Path(out), k=k, threshold=threshold,
+            sample_cells=sample_cells, workers=workers, bundle=bundle, precision=precision,
+            device=device, batch_cells=batch_cells, overwrite=overwrite,
+        )  # fmt: skip
+        return build_atlas(job, progress, cancelled)
 
     @classmethod
     def from_published(
@@ -132,16 +220,37 @@ class Atlas:
         folder = Path(path)
         own = self.path is not None and self.path.resolve() == folder.resolve()
         prepare_folder(folder)
-        with locked(folder):
+        with only_process(folder):
             if is_atlas(folder) and not own and not overwrite:
                 raise AtlasError(
                     f"{folder} holds an atlas. Choose another folder, or say that it may be "
                     "overwritten (overwrite=True)."
                 )
-            finished = all(data.info.finished for data in self.data_sets)
-            write_atlas(folder, self.data_sets, self._stored() if finished else None, self.created)
+            summary = table_of_frame(self.summary) if self.finished else None
+            write_atlas(folder, self.data_sets, summary, self.created)
         self.path = folder
         return folder
+
+    def merge(self, other: "Atlas") -> "Atlas":
+        """Put two atlases of one SAE together.
+
+        Data sets of different names stand side by side. Those of one name are added up: the atlas
+        of two halves merged is the atlas of the whole, bit for bit.
+
+        Raises
+        ------
+        AtlasError
+            Where they are of different SAEs, or both hold the same run or image.
+        """
+        from napari_cytosae.concepts.atlas.merge import merge_data_sets
+
+        together = dict(self._data_sets)
+        for name, data in other._data_sets.items():
+            mine = together.get(name)
+            together[name] = data if mine is None else merge_data_sets(mine, data)
+        merged = Atlas(together.values(), {**other.names, **self.names})
+        merged.created = min(self.created, other.created)
+        return merged
 
     # -- what is in it --------------------------------------------------------------------------
 
@@ -195,10 +304,23 @@ class Atlas:
         self.__dict__.pop("table", None)
         self.__dict__.pop("_index", None)
 
+    @property
+    def finished(self) -> bool:
+        """Whether no build was stopped on its way."""
+        return all(data.info.finished for data in self.data_sets)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """`table` without people's names; see `summarise` for the columns."""
+        stored = self._read_summary()
+        if stored is not None and stored.num_rows == self.d_sae:
+            return frame_of_table(stored, _MAYBE_MISSING)
+        return summarise(self.data_sets, self.suggestions, self._focus_of)
+
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per concept, over all data sets; see `summarise` for the columns."""
-        table = self._summary.copy(deep=False)
+        table = self.summary.copy(deep=False)
         names = np.full(self.d_sae, "", object)
         for concept_id, name in self._names.items():
             if 0 <= concept_id < self.d_sae:
@@ -274,8 +396,8 @@ class Atlas:
         if noisy_above is None and all(data.info.kind == "published" for data in self.data_sets):
             noisy_above = UPSTREAM_NOISY
         if data_set is None:
-            means = self._summary["mean_activation"].to_numpy(np.float64)
-            shares = self._summary["mass_share"].to_numpy(np.float64)
+            means = self.summary["mean_activation"].to_numpy(np.float64)
+            shares = self.summary["mass_share"].to_numpy(np.float64)
         else:
             means, shares = self[data_set].mean_activation, self[data_set].mass_share
         return find_focus(means, shares, threshold, noisy_above)
@@ -368,19 +490,9 @@ class Atlas:
 
     # -- how ------------------------------------------------------------------------------------
 
-    @cached_property
-    def _summary(self) -> pd.DataFrame:
-        stored = self._read_summary()
-        if stored is not None and stored.num_rows == self.d_sae:
-            return frame_of_table(stored, _MAYBE_MISSING)
-        return summarise(self.data_sets, self.suggestions, self._focus_of)
-
     def _focus_of(self, means: NDArray[np.float64], shares: NDArray[np.float64]) -> Focus:
         published = all(data.info.kind == "published" for data in self.data_sets)
         return find_focus(means, shares, noisy_above=UPSTREAM_NOISY if published else None)
-
-    def _stored(self) -> pa.Table:
-        return table_of_frame(self._summary)
 
     @cached_property
     def _index(self) -> SearchIndex:

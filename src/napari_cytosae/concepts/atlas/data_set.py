@@ -20,11 +20,9 @@ from napari_cytosae.concepts.atlas.measures import (
 from napari_cytosae.concepts.atlas.partners import CellSample, Partners, find_partners
 from napari_cytosae.concepts.atlas.published_order import resolve_images
 from napari_cytosae.concepts.atlas.references import References
+from napari_cytosae.concepts.atlas.units import UNIT
 from napari_cytosae.concepts.cell import GRID, N_PATCHES, N_TOKENS
 from napari_cytosae.errors import AtlasError
-
-UNITS = float(1 << 24)
-"""Fixed point: float16 knows nothing finer than 2⁻²⁴, so sums in these units are exact."""
 
 Tissue = Literal["blood", "bone marrow", ""]
 
@@ -53,6 +51,8 @@ class DataSetInfo:
     class_sizes_from
         ``"counted"``, ``"given"`` (beside the published files) or ``"references"`` (read off the
         published references' places, see `published_order`); empty where not known.
+    labelled_by
+        Where the labels came from, see `Labels.described`; empty without any.
     tissue
         ``"blood"``, ``"bone marrow"`` or empty.
     bundle_name, bundle_digest, sae_digest
@@ -76,6 +76,7 @@ class DataSetInfo:
     classes: tuple[str, ...] = ()
     class_sizes: tuple[int, ...] = ()
     class_sizes_from: Literal["counted", "given", "references", ""] = ""
+    labelled_by: str = ""
     tissue: Tissue = ""
     bundle_name: str | None = None
     bundle_digest: str | None = None
@@ -135,7 +136,7 @@ class Counts:
         n_tokens: int = N_TOKENS,
     ) -> "Counts":
         """Take the exact sums of a count of one's own."""
-        mass = mass_units / (UNITS * n_tokens)
+        mass = np.asarray(mass_units * (UNIT / n_tokens), np.float64)
         return cls(images, mass, mass_units, patches, tokens_above)
 
 

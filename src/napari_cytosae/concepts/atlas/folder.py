@@ -28,7 +28,6 @@ from napari_cytosae.concepts.atlas.parquet import (
 from napari_cytosae.concepts.durable import (
     LOCK_NAME,
     explain_write_error,
-    only_process,
     write_json_durably,
 )
 from napari_cytosae.errors import AtlasError
@@ -216,8 +215,3 @@ def _absolute(path: str, folder: Path) -> str:
     if not path.startswith("./"):
         return path
     return str(Path(os.path.normpath(folder.resolve() / path)))
-
-
-def locked(folder: Path) -> Any:
-    """Hold the folder's lock while writing; see `only_process`."""
-    return only_process(folder)

@@ -107,10 +107,10 @@ class CellSample:
         )
 
 
-def priorities(source_key: np.uint64, cells: NDArray[np.int64]) -> NDArray[np.uint64]:
+def priorities(keys: NDArray[np.uint64], cells: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Hash cells to 64 bits: uniform, and the same on every machine (splitmix64's finaliser)."""
     with np.errstate(over="ignore"):
-        x = cells.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + source_key
+        x = cells.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + keys
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(x ^ (x >> np.uint64(31)), np.uint64)
