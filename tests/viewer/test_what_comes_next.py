@@ -91,7 +91,7 @@ def test_other_cells_count_for_the_next_click(
     at = world_of(image, middle_of_a_cell(smear.image))
     click(viewer, at)
     until(lambda: not dock.jobs.busy)
-    dock.form.cells.setCurrentIndex(1)
+    dock.form.cells.setCurrentIndex(dock.form.cells.findData("whole"))
     click(viewer, at)
     until(lambda: not dock.jobs.busy)
     assert len(dock.session.results) == 1
