@@ -150,6 +150,6 @@ def random_frozen_decoder(
         norm = torch.where(norm > 0, norm, torch.inf)  # a zero token has no relative error
         error = ((sae.decode(f) - x) ** 2 / norm).mean()
         adam.zero_grad(set_to_none=True)
-        (error + l1 * f.sum(1).mean()).backward()
+        (error + l1 * f.sum(1).mean()).backward()  # type: ignore[no-untyped-call]
         adam.step()
     return sae_dictionary(sae.requires_grad_(False), "random frozen decoder")
