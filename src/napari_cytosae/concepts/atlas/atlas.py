@@ -1,11 +1,11 @@
 """The atlas: what each concept of an SAE is, over one or several data sets side by side."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,13 +25,18 @@ from napari_cytosae.concepts.atlas.folder import (
 )
 from napari_cytosae.concepts.atlas.parquet import frame_of_table, table_of_frame
 from napari_cytosae.concepts.atlas.partners import SAMPLE_CELLS
-from napari_cytosae.concepts.atlas.published import read_published
+from napari_cytosae.concepts.atlas.published import STAND_IN_DIGEST, read_published
 from napari_cytosae.concepts.atlas.published_order import resolve_images
 from napari_cytosae.concepts.atlas.search import SearchIndex
 from napari_cytosae.concepts.atlas.suggest import Suggestions, generalisation, suggest
 from napari_cytosae.concepts.atlas.summary import summarise
 from napari_cytosae.concepts.durable import only_process
-from napari_cytosae.errors import AtlasError
+from napari_cytosae.concepts.naming.dictionary import Dictionary
+from napari_cytosae.concepts.naming.names import Names
+from napari_cytosae.concepts.naming.places import dictionary_of
+from napari_cytosae.errors import AtlasError, NamesError
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts.atlas.job import BuildProgress
@@ -50,8 +55,8 @@ class Atlas:
     data_sets
         One or more, with different names, of one SAE.
     names
-        People's names by concept id; anything that maps ids to words, such as a dictionary of
-        `napari_cytosae.concepts.naming`.
+        People's names by concept id; those of the SAE's dictionary without it, as they are at the
+        time of asking.
 
     Raises
     ------
@@ -65,7 +70,10 @@ class Atlas:
         found = list(data_sets)
         _check_together(found)
         self._data_sets = {data.name: data for data in found}
-        self._names: Mapping[int, str] = MappingProxyType(dict(names or {}))
+        self._given_names = None if names is None else _as_names(names)
+        self._named: tuple[Names, pd.DataFrame] | None = None
+        self._index: tuple[Names, SearchIndex] | None = None
+        self._names_at: tuple[int, Names] | None = None
         self.created = datetime.now(UTC).isoformat(timespec="seconds")
         self.path: Path | None = None
         self._read_summary: Callable[[], pa.Table | None] = lambda: None
@@ -248,7 +256,10 @@ class Atlas:
         for name, data in other._data_sets.items():
             mine = together.get(name)
             together[name] = data if mine is None else merge_data_sets(mine, data)
-        merged = Atlas(together.values(), {**other.names, **self.names})
+        names = None
+        if self._given_names is not None or other._given_names is not None:
+            names = {**other.names, **self.names}
+        merged = Atlas(together.values(), names)
         merged.created = min(self.created, other.created)
         return merged
 
@@ -285,8 +296,9 @@ class Atlas:
     @property
     def sae_digest(self) -> str | None:
         """Digest of the SAE, by which names are found; None where it is not known."""
-        digests = (data.info.sae_digest for data in self.data_sets)
-        return next((digest for digest in digests if digest), None)
+        digests = {data.info.sae_digest for data in self.data_sets if data.info.sae_digest}
+        real = digests - {STAND_IN_DIGEST}
+        return next(iter(real or digests), None)
 
     @property
     def bundle_name(self) -> str:
@@ -294,15 +306,35 @@ class Atlas:
         return next((n for data in self.data_sets if (n := data.info.bundle_name)), "")
 
     @property
-    def names(self) -> Mapping[int, str]:
-        """People's names by concept id. Set it anew to have them shown and searched."""
-        return self._names
+    def dictionary(self) -> Dictionary:
+        """The dictionary in which people name these concepts.
+
+        Raises
+        ------
+        NamesError
+            Where the SAE is not known, or the file cannot be read.
+        """
+        if self.sae_digest is None:
+            raise NamesError(
+                "It is not known which sparse autoencoder this atlas is of, so its concepts cannot "
+                "be named. Read the feature data again with the SAE's digest."
+            )
+        return dictionary_of(self.sae_digest)
+
+    @property
+    def names(self) -> Names:
+        """Name of every concept that has one: as given, else as the dictionary has them now."""
+        if self._given_names is not None:
+            return self._given_names
+        dictionary = self._readable_dictionary
+        revision = -1 if dictionary is None else dictionary.revision
+        if self._names_at is None or self._names_at[0] != revision:
+            self._names_at = (revision, Names.of(dictionary))
+        return self._names_at[1]
 
     @names.setter
-    def names(self, names: Mapping[int, str]) -> None:
-        self._names = MappingProxyType(dict(names))
-        self.__dict__.pop("table", None)
-        self.__dict__.pop("_index", None)
+    def names(self, names: Mapping[int, str] | None) -> None:
+        self._given_names = None if names is None else _as_names(names)
 
     @property
     def finished(self) -> bool:
@@ -317,16 +349,20 @@ class Atlas:
             return frame_of_table(stored, _MAYBE_MISSING)
         return summarise(self.data_sets, self.suggestions, self._focus_of)
 
-    @cached_property
+    @property
     def table(self) -> pd.DataFrame:
-        """One row per concept, over all data sets; see `summarise` for the columns."""
-        table = self.summary.copy(deep=False)
-        names = np.full(self.d_sae, "", object)
-        for concept_id, name in self._names.items():
-            if 0 <= concept_id < self.d_sae:
-                names[concept_id] = name
-        table.insert(1, "name", names)
-        return table
+        """One row per concept, over all data sets; see `summarise` for the columns.
+
+        After ``concept_id`` come ``name`` and ``name_suggested`` (whether no person stands behind
+        the name).
+        """
+        names = self.names
+        if self._named is None or self._named[0] is not names:
+            table = self.summary.copy(deep=False)
+            for place, (column, values) in enumerate(names.columns(self.d_sae).items(), start=1):
+                table.insert(place, column, values)
+            self._named = (names, table)
+        return self._named[1]
 
     @property
     def var(self) -> pd.DataFrame:
@@ -372,7 +408,12 @@ class Atlas:
 
     def find(self, text: str) -> NDArray[np.int64]:
         """Give the ids of what `search` finds, ascending; quick enough for every keystroke."""
-        return self._index.find(text)
+        names = self.names
+        if self._index is None or self._index[0] is not names:
+            # The evidence begins with the suggestion.
+            words = (self.table[name].to_numpy(object) for name in ("name", "evidence"))
+            self._index = (names, SearchIndex(words))
+        return self._index[1].find(text)
 
     def focus(
         self,
@@ -406,6 +447,19 @@ class Atlas:
     def suggestions(self) -> Suggestions:
         """What the data sets' labels say about each concept, with the tests behind it."""
         return suggest(self.data_sets)
+
+    def suggested_names(self, least_agreement: int = 1) -> dict[int, str]:
+        """Give the suggestions for concepts in focus, by id, as a dictionary takes them in.
+
+        Parameters
+        ----------
+        least_agreement
+            Data sets that must agree on one.
+        """
+        summary = self.summary
+        chosen = summary["in_focus"] & (summary["agreement"] >= max(1, least_agreement))
+        words = summary.loc[chosen, ["concept_id", "suggestion"]]
+        return dict(zip(words["concept_id"].tolist(), words["suggestion"].tolist(), strict=True))
 
     @cached_property
     def generalisation(self) -> pd.DataFrame:
@@ -495,10 +549,15 @@ class Atlas:
         return find_focus(means, shares, noisy_above=UPSTREAM_NOISY if published else None)
 
     @cached_property
-    def _index(self) -> SearchIndex:
-        table = self.table
-        # The evidence begins with the suggestion.
-        return SearchIndex(table[name].to_numpy(object) for name in ("name", "evidence"))
+    def _readable_dictionary(self) -> Dictionary | None:
+        """The dictionary, or None where there is none to read: concepts are shown all the same."""
+        if self.sae_digest is None:
+            return None
+        try:
+            return self.dictionary
+        except NamesError as error:
+            logger.warning("Concepts are shown by their numbers. %s", error)
+            return None
 
 
 def open_atlas(path: AnyPath, names: Mapping[int, str] | None = None) -> Atlas:
@@ -514,12 +573,17 @@ def _check_together(data_sets: Sequence[DataSet]) -> None:
         if names.count(name) > 1:
             raise AtlasError(f"Two data sets are called {name!r}. Give one of them another name.")
     first = data_sets[0].info
-    digest = next((data.info.sae_digest for data in data_sets if data.info.sae_digest), None)
+    unknown = (None, STAND_IN_DIGEST)
+    digests = [data.info.sae_digest for data in data_sets if data.info.sae_digest not in unknown]
     for data in data_sets:
-        other = data.info.sae_digest is not None and data.info.sae_digest != digest
+        other = data.info.sae_digest not in unknown and data.info.sae_digest != digests[0]
         if data.info.d_sae != first.d_sae or other:
             raise AtlasError(
                 f"{data.name} ({data.info.d_sae:,} concepts) and {first.name} "
                 f"({first.d_sae:,} concepts) are of different sparse autoencoders: concept 7 of "
                 "one is not concept 7 of the other. Keep them in two atlases."
             )
+
+
+def _as_names(names: Mapping[int, str]) -> Names:
+    return names if isinstance(names, Names) else Names(names)
