@@ -9,6 +9,20 @@ class ImageError(CytoSAEError):
     """An image cannot be read, or is not one that the analysis can use."""
 
 
+class ChannelsError(ImageError):
+    """An image has other channels than red, green and blue; some have to be chosen.
+
+    Attributes
+    ----------
+    channels : int
+        How many it has.
+    """
+
+    def __init__(self, message: str, channels: int) -> None:
+        super().__init__(message)
+        self.channels = channels
+
+
 class DamagedImageError(ImageError):
     """Some of an image's pixels cannot be decoded; the rest can be read around them."""
 

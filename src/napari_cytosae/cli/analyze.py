@@ -13,7 +13,8 @@ from rich.text import Text
 from napari_cytosae.cli.console import CANCELLED, complain, note, plain_table, results
 from napari_cytosae.cli.progress import Display, stop_on_ctrl_c
 from napari_cytosae.errors import Cancelled, CytoSAEError, ImageError
-from napari_cytosae.slides import image_stem
+from napari_cytosae.slides import image_stem, is_image_folder
+from napari_cytosae.slides.files import SLIDE_SUFFIXES
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts import Run
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 # What is taken from a folder; a file that is named itself may be called anything.
 _SUFFIXES = {
-    ".bif", ".bmp", ".jpeg", ".jpg", ".ndpi", ".png", ".qptiff", ".scn", ".svs", ".tif", ".tiff",
+    ".bmp", ".btf", ".czi", ".jpeg", ".jpg", ".png", ".ptif", ".ptiff", ".tf8", ".tif", ".tiff",
+    ".zarr", *SLIDE_SUFFIXES,
 }  # fmt: skip
 N_TOP_CONCEPTS = 3
 # Cells that the summary of a run looks at; more would not change its three concepts.
@@ -106,7 +108,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in paths:
         images = [path]
-        if path.is_dir():
+        if path.is_dir() and not is_image_folder(path):
             if (path / "run.json").is_file():
                 raise ImageError(
                     f"{path} is a run, not an image. Look at it with: napari-cytosae view {path}"

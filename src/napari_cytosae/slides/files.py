@@ -17,6 +17,11 @@ Backend = Literal["auto", "tifffile", "openslide"]
 # Classic and BigTIFF, either byte order. NDPI, SCN and SVS are such.
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+SLIDE_SUFFIXES = (
+    ".bif", ".mrxs", ".ndpi", ".qptiff", ".scn", ".svs", ".svslide", ".vms", ".vmu",
+)  # fmt: skip
+"""How files are called that hold nothing but scanned slides."""
+
 # What else only OpenSlide reads: where in the file which bytes are, and what it is called.
 _OPENSLIDE_MAGIC = (
     (128, b"DICM", "DICOM"),
@@ -102,6 +107,24 @@ def _open_other(path: Path, channels: Sequence[int] | None, kind: str) -> Opened
     if kind == "DICOM" and detect_vendor(path) is None:
         raise ImageError(f"{path.name} is a DICOM file, but no whole-slide image that can be read.")
     return open_openslide(path, channels)
+
+
+def is_image_folder(path: Path) -> bool:
+    """Tell whether a folder is an image itself, as OME-Zarr is."""
+    return path.is_dir() and is_zarr(path)
+
+
+def holds_image(path: Path) -> bool:
+    """Tell by a glance at its first bytes whether a path may be an image; by no means its name."""
+    try:
+        if path.is_dir():
+            return is_zarr(path)
+        with path.open("rb") as file:
+            magic = file.read(256)
+    except OSError:
+        return False
+    known = magic.startswith((*_TIFF_MAGIC, *PICTURE_MAGIC)) or _openslide_kind(path, magic)
+    return bool(known or (magic and detect_vendor(path)))
 
 
 def image_stem(path: Path) -> str:

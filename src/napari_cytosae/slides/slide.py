@@ -221,6 +221,16 @@ class Slide:
         return size[1]
 
     @property
+    def is_grey(self) -> bool:
+        """Whether the image has no colours."""
+        return self._axes == "YX"
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Stored values that become black and white."""
+        return self._tones.black, self._tones.white
+
+    @property
     def associated(self) -> tuple[str, ...]:
         """Names of the pictures of the glass beside the scan: ``"label"``, ``"macro"``, ….
 

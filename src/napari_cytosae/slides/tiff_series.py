@@ -7,7 +7,7 @@ from typing import Any
 
 import tifffile
 
-from napari_cytosae.errors import ImageError
+from napari_cytosae.errors import ChannelsError, ImageError
 from napari_cytosae.slides.axes import Axes
 from napari_cytosae.slides.scn import read_scn
 
@@ -158,9 +158,10 @@ def check_channels(
     """
     if chosen is None:
         if count not in colours:
-            raise ImageError(
+            raise ChannelsError(
                 f"{name} has {count} channels; choose the three that are red, green and blue "
-                "(channels=…), or a single one."
+                "(channels=…), or a single one.",
+                count,
             )
     elif len(chosen) not in (1, 3):
         raise ImageError(

@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from napari_cytosae.errors import ImageError, UnreachableImageError
+from napari_cytosae.errors import ChannelsError, ImageError, UnreachableImageError
 from napari_cytosae.slides.axes import Axes, PixelSource, check_levels
 from napari_cytosae.slides.chunks import ChunkCache, ChunkedLevel
 from napari_cytosae.slides.damage import DAMAGE
@@ -168,9 +168,10 @@ def _levels(
     count = sizes.get("c", 1)
     check_channels(count, chosen, name)
     if chosen is None and count == 3 and stains(ome):
-        raise ImageError(
+        raise ChannelsError(
             f"{name} has 3 channels that are stains, not red, green and blue; choose one "
-            "(channels=…), or give all three in the order of red, green and blue."
+            "(channels=…), or give all three in the order of red, green and blue.",
+            count,
         )
     cache = ChunkCache()
     return [

@@ -28,6 +28,7 @@ from napari_cytosae.viewer.analysis_work import AnalysisRequest, ModelChoice
 from napari_cytosae.viewer.cell_layers import cells_of_layer
 from napari_cytosae.viewer.placement import file_of, microns_per_pixel, slide_of
 from napari_cytosae.viewer.run_folders import run_folder_for
+from napari_cytosae.viewer.slide_layers import SLIDE_KEY
 from napari_cytosae.viewer.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     from napari_cytosae.cells import Cells
 
 _CELL_LAYERS = {Labels: "cells in", Points: "points in", Shapes: "shapes in"}
+
+
+_SIZE_NOT_IN_FILE = (
+    "The file does not say how large its pixels are. Type it where you know it;\n"
+    "without it crops are scaled to each cell."
+)
 
 
 class AnalysisForm(QWidget):
@@ -187,13 +194,15 @@ class AnalysisForm(QWidget):
         _refill(self.cells, sources)
 
     def _on_image(self) -> None:
-        size, origin = None, ""
+        size, origin, hint = None, "", ""
         layer = self.layer
         if layer is not None:
             try:
                 size = microns_per_pixel(layer)
                 if size is not None:
-                    origin = "from the layer"
+                    origin = "from the file" if SLIDE_KEY in layer.metadata else "from the layer"
+                elif SLIDE_KEY in layer.metadata:
+                    origin, hint = "type it", _SIZE_NOT_IN_FILE
                 elif (file := file_of(layer)) is not None:
                     size = Slide.open(file).microns_per_pixel
                     origin = "from the file" if size is not None else origin
@@ -202,15 +211,15 @@ class AnalysisForm(QWidget):
         self.pixel.blockSignals(True)
         self.pixel.setValue(size or 0.0)
         self.pixel.blockSignals(False)
-        self._say_origin(origin)
+        self._say_origin(origin, hint)
         self.image_changed.emit(layer)
 
     def _on_pixel_typed(self, value: float) -> None:
         self._say_origin("typed" if value else "")
 
-    def _say_origin(self, text: str) -> None:
+    def _say_origin(self, text: str, hint: str = "") -> None:
         self.pixel_origin.setText(text)
-        self.pixel_origin.setToolTip(text or "Crops are scaled to each cell.")
+        self.pixel_origin.setToolTip(hint or text or "Crops are scaled to each cell.")
 
     # -- cells -----------------------------------------------------------------------------
 

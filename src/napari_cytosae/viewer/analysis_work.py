@@ -202,8 +202,8 @@ def as_file(request: AnalysisRequest) -> Slide:
     run. A layer whose pixels were changed stays what it is.
     """
     slide = request.slide
-    if request.file is None or not request.file.is_file():
-        return slide
+    if slide.backend != "array" or request.file is None or not request.file.exists():
+        return slide  # the file itself, or nothing to compare with
     try:
         opened = Slide.open(request.file, microns_per_pixel=request.microns_per_pixel)
     except CytoSAEError:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cytosae.errors import ImageError, RunError
-from napari_cytosae.slides import Slide
+from napari_cytosae.slides import Slide, is_image_folder
+from napari_cytosae.viewer.slide_layers import layers_of, open_slides
 
 if TYPE_CHECKING:
     import napari
@@ -32,33 +33,26 @@ def open_in_napari(path: str | Path, *, block: bool = True) -> napari.Viewer:
     from napari_cytosae.concepts import open_run
 
     path = Path(path)
-    run = open_run(path) if path.is_dir() else None
-    slide = _slide_of(run) if run is not None else Slide.open(path)
+    run = open_run(path) if path.is_dir() and not is_image_folder(path) else None
+    slides = [_slide_of(run)] if run is not None else open_slides(path)
     import napari
 
-    viewer = napari.Viewer(title=f"CytoSAE – {slide.name}")
-    show_in(viewer, slide, run)
+    viewer = napari.Viewer(title=f"CytoSAE – {slides[0].name}")
+    show_in(viewer, slides, run)
     if block:
         napari.run()
     return viewer
 
 
-def show_in(viewer: napari.Viewer, slide: Slide, run: Run | None) -> None:
-    """Show a slide in a viewer with the CytoSAE dock, and a run of it where there is one."""
+def show_in(viewer: napari.Viewer, slides: list[Slide], run: Run | None) -> None:
+    """Show the slides of a file in a viewer with the CytoSAE dock, and a run where there is one."""
     from napari_cytosae.viewer.main_dock import CytoSAEDock
 
-    size = slide.microns_per_pixel
-    layer = viewer.add_image(
-        slide.read(),
-        name=slide.path.stem if slide.path is not None else slide.name,
-        rgb=True,
-        axis_labels=("y", "x"),
-        **({} if size is None else {"scale": (size, size), "units": ("um", "um")}),
-    )
+    layers = [viewer.add_image(data, **settings) for data, settings, _ in layers_of(slides)]
     _, dock = viewer.window.add_plugin_dock_widget("napari-cytosae", "CytoSAE")
     assert isinstance(dock, CytoSAEDock)
     if run is not None:
-        dock.show_run(run, slide, layer)
+        dock.show_run(run, slides[0], layers[0])
 
 
 def _slide_of(run: Run) -> Slide:

@@ -10,7 +10,8 @@ from napari.layers import Image, Layer
 
 from napari_cytosae.concepts import Canvas, PlacedMap
 from napari_cytosae.errors import ImageError
-from napari_cytosae.slides import Slide
+from napari_cytosae.slides import Slide, is_image_folder
+from napari_cytosae.viewer.slide_layers import SLIDE_KEY, slide_behind
 
 
 def placement(
@@ -103,8 +104,11 @@ def slide_of(layer: Image, pixel_um: float | None) -> Slide:
             f"“{layer.name}” has {layer.ndim} dimensions; choose a two-dimensional image "
             "(Layers ▸ Split Stack makes one of each plane)."
         )
-    if layer.multiscale:
-        return Slide.from_levels(list(layer.data), name=layer.name, microns_per_pixel=pixel_um)
+    if (slide := slide_behind(layer)) is not None:
+        return slide.with_pixel_size(pixel_um)
+    levels = list(layer.data) if layer.multiscale else [layer.data]
+    if layer.multiscale or not isinstance(layer.data, np.ndarray):
+        return Slide.from_levels(levels, name=layer.name, microns_per_pixel=pixel_um)
     path = layer.source.path
     return Slide.from_array(
         np.asarray(layer.data),
@@ -116,5 +120,8 @@ def slide_of(layer: Image, pixel_um: float | None) -> Slide:
 
 def file_of(layer: Layer) -> Path | None:
     """File that a layer was opened from; None for one made in memory, or a file that is gone."""
-    path = layer.source.path
-    return Path(path) if path is not None and Path(path).is_file() else None
+    slide = layer.metadata.get(SLIDE_KEY)
+    path = slide.path if isinstance(slide, Slide) else layer.source.path
+    if path is None or not (Path(path).is_file() or is_image_folder(Path(path))):
+        return None
+    return Path(path)
