@@ -5,7 +5,7 @@ the same numbers faster.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -74,8 +74,16 @@ class Losses:
         return {name: float(value.detach()) for name, value in parts.items()}
 
 
+LARGEST_GHOST: Final = 40.0
+"""Pre-activations are taken to be no larger in ``exp``, which float32 could not hold. A silent ReLU
+concept's are negative; a silent TopK one's need not be."""
+
+
 def sparse_activations(pre: Tensor, config: SaeTrainingConfig) -> Tensor:
-    """Apply the activation function to (n, d_sae) pre-activations.
+    """Apply the activation function to (…, d_sae) pre-activations.
+
+    TopK keeps what is not below a token's k-th largest; BatchTopK, what is not below the k · n
+    largest of n tokens.
 
     References
     ----------
@@ -85,12 +93,12 @@ def sparse_activations(pre: Tensor, config: SaeTrainingConfig) -> Tensor:
     positive = torch.relu(pre)
     if config.k is None:
         return positive
+    known = positive.detach()
     if config.activation == "topk":
-        kept = positive.topk(config.k, dim=-1)
-        return torch.zeros_like(positive).scatter(-1, kept.indices, kept.values)
-    flat = positive.reshape(-1)
-    kept = flat.topk(min(config.k * (flat.numel() // pre.shape[-1]), flat.numel()))
-    return torch.zeros_like(flat).scatter(0, kept.indices, kept.values).reshape(pre.shape)
+        least = known.topk(config.k, dim=-1).values[..., -1:]
+    else:
+        least = known.reshape(-1).topk(config.k * (known.numel() // known.shape[-1])).values[-1]
+    return positive.masked_fill(known < least, 0.0)
 
 
 def losses(x: Tensor, weights: Weights, dead: Tensor, config: SaeTrainingConfig) -> Losses:
@@ -127,7 +135,7 @@ def losses(x: Tensor, weights: Weights, dead: Tensor, config: SaeTrainingConfig)
     if config.ghost_gradients and bool(dead.any()):
         residual = (x - rebuilt).detach()
         length = residual.norm(dim=-1, keepdim=True)
-        out = hidden[..., dead].exp() @ weights.W_dec[dead]
+        out = hidden[..., dead].clamp(max=LARGEST_GHOST).exp() @ weights.W_dec[dead]
         out = out * (length / (1e-6 + 2 * out.norm(dim=-1, keepdim=True))).detach()
         term = (out - residual) ** 2 / length
         ghost = ((whole / (term + 1e-6)).detach() * term).mean()
