@@ -16,12 +16,14 @@ from itertools import pairwise
 from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_cytosae.training.active import ActiveEntries, count_positive, positive_entries
 from napari_cytosae.training.config import SaeTrainingConfig
 from napari_cytosae.training.ghosts import Ghosts, add_ghosts
 from napari_cytosae.training.operands import Operands
+from napari_cytosae.training.processes import ALONE, Processes
 from napari_cytosae.training.reconstruction import Reconstruction, compare
 from napari_cytosae.training.sums import StepSums
 from napari_cytosae.training.weights import SaeWeights
@@ -47,6 +49,8 @@ class Gradients:
         The recipe.
     dtype
         Of the matrix products.
+    processes
+        With which others the batch is shared.
     chunk_entries
         Tokens × concepts that are held at once.
     """
@@ -56,10 +60,12 @@ class Gradients:
         weights: SaeWeights,
         config: SaeTrainingConfig,
         dtype: torch.dtype,
+        processes: Processes = ALONE,
         chunk_entries: int = CHUNK_ENTRIES,
     ) -> None:
         self.weights = weights
         self.config = config
+        self.processes = processes
         self.gradient = weights.zeros()
         self.operands = Operands(weights, dtype)
         self.chunk = max(chunk_entries // weights.d_sae, 64)
@@ -89,7 +95,9 @@ class Gradients:
         haunted = self.config.ghost_gradients and bool(dead.any())
         self.ghosts = Ghosts.among(dead, self.operands) if haunted else None
         sums = StepSums.of(x, self.weights.d_sae)
-        least = self._least(x)
+        least = self._least(x, n_global)
+        if least is not None:
+            sums.least.add_(least * len(x))
         few: bool | None = None
         waiting: list[tuple[Tensor, Tensor, ActiveEntries]] = []
         for rows in torch.split(x, self.chunk):
@@ -123,19 +131,20 @@ class Gradients:
         pre.relu_()
         return pre if least is None else pre.masked_fill_(pre < least, 0.0)
 
-    def _least(self, x: Tensor) -> Tensor | None:
+    def _least(self, x: Tensor, n_global: int) -> Tensor | None:
         """Find BatchTopK's threshold by a product that is thrown away."""
         if self.config.activation != "batchtopk":
             return None
         assert self.config.k is not None
-        wanted = self.config.k * len(x)
+        wanted = self.config.k * n_global
         best = x.new_empty(0, dtype=self.operands.enc.dtype)
         for rows in torch.split(x, self.chunk):
             tokens = self.operands.tokens(rows - self.weights.b_dec)
             pre = self._product(0, tokens, self.operands.enc).relu_().reshape(-1)
             best = torch.cat([best, pre[pre >= best[-1]] if len(best) == wanted else pre])
             best = best.topk(min(wanted, len(best))).values
-        return best[-1]
+        best = self.processes.gather(F.pad(best, (0, wanted - len(best))))
+        return best.topk(wanted).values[-1]
 
     def _product(self, buffer: int, rows: Tensor, weight: Tensor) -> Tensor:
         """Multiply (n, k) with (d_sae, k) into one of two buffers."""

@@ -22,6 +22,8 @@ class StepSums:
         Number of active entries.
     error, square
         Of ``(x − x̂)²`` and of ``x²``, over elements.
+    least
+        BatchTopK's threshold, which is the same in all processes, times the tokens.
     total
         (d_model,): of the tokens.
     fired
@@ -34,6 +36,7 @@ class StepSums:
     active: Tensor
     error: Tensor
     square: Tensor
+    least: Tensor
     total: Tensor
     fired: Tensor
 
@@ -42,7 +45,7 @@ class StepSums:
         """Begin with (n, d_model) tokens."""
         # Apple's GPUs have no float64.
         kind = torch.float32 if x.device.type == "mps" else torch.float64
-        mse, ghost, l1, active, error = x.new_zeros(5, dtype=kind).unbind()
+        mse, ghost, l1, active, error, least = x.new_zeros(6, dtype=kind).unbind()
         return cls(
             mse,
             ghost,
@@ -50,6 +53,7 @@ class StepSums:
             active,
             error,
             square=x.square().sum(dtype=kind),
+            least=least,
             total=x.sum(0, dtype=kind),
             fired=torch.zeros(d_sae, dtype=torch.int32, device=x.device),
         )
@@ -60,37 +64,43 @@ class StepSums:
         self.error.add_(found.residual.square().sum())
 
     def joined(self) -> Tensor:
-        """Give all but `fired` as one vector."""
-        scalars = (self.mse, self.ghost, self.l1, self.active, self.error, self.square)
+        """Give all but `fired` as one vector, which processes can add."""
+        scalars = (
+            self.mse, self.ghost, self.l1, self.active, self.error, self.square, self.least
+        )  # fmt: skip
         return torch.cat([torch.stack(scalars), self.total])
 
-    def record(self, n_tokens: int, l1: float) -> dict[str, float]:
-        """Turn sums over all processes into the loss, its parts, and what describes a step.
 
-        Parameters
-        ----------
-        n_tokens
-            Tokens of the step.
-        l1
-            λ.
+def describe_step(joined: Tensor, n_tokens: int, l1: float) -> tuple[dict[str, float], float]:
+    """Turn sums over all processes into the loss, its parts, and what describes a step.
 
-        Returns
-        -------
-        dict
-            ``loss``, ``mse``, ``l1``, ``ghost``, ``l0``, and the centred ``explained_variance``
-            ``1 − Σ(x − x̂)² / Σ(x − x̄)²`` over the step's tokens.
-        """
-        numbers = self.joined().tolist()
-        mse, ghost, l1_sum, active, error, square = numbers[:6]
-        total = numbers[6:]
-        mse, ghost = (value / (n_tokens * len(total)) for value in (mse, ghost))
-        l1_loss = l1 * l1_sum / n_tokens
-        variance = square - sum(value * value for value in total) / n_tokens
-        return {
-            "loss": mse + l1_loss + ghost,
-            "mse": mse,
-            "l1": l1_loss,
-            "ghost": ghost,
-            "l0": active / n_tokens,
-            "explained_variance": 1.0 - error / variance if variance > 0 else 0.0,
-        }
+    Parameters
+    ----------
+    joined
+        The sum of all processes' `StepSums.joined`.
+    n_tokens
+        Tokens of the step.
+    l1
+        λ.
+
+    Returns
+    -------
+    record : dict
+        ``loss``, ``mse``, ``l1``, ``ghost``, ``l0``, and the centred ``explained_variance``
+        ``1 − Σ(x − x̂)² / Σ(x − x̄)²`` over the step's tokens.
+    least : float
+        BatchTopK's threshold.
+    """
+    mse, ghost, l1_sum, active, error, square, least, *total = joined.tolist()
+    mse, ghost = (value / (n_tokens * len(total)) for value in (mse, ghost))
+    l1_loss = l1 * l1_sum / n_tokens
+    variance = square - sum(value * value for value in total) / n_tokens
+    record = {
+        "loss": mse + l1_loss + ghost,
+        "mse": mse,
+        "l1": l1_loss,
+        "ghost": ghost,
+        "l0": active / n_tokens,
+        "explained_variance": 1.0 - error / variance if variance > 0 else 0.0,
+    }
+    return record, least / n_tokens

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from napari_cytosae.errors import Cancelled, TrainingError
-from napari_cytosae.models import SparseAutoencoder
 from napari_cytosae.training.config import SaeTrainingConfig
 from napari_cytosae.training.initialise import initial_sae
-from napari_cytosae.training.recipe import losses, normalise_decoder, remove_parallel_gradient
+from napari_cytosae.training.processes import ALONE
+from napari_cytosae.training.state import Stepper, TrainingState
 from napari_cytosae.training.trained import Record, TrainedSae
+from napari_cytosae.training.weights import SaeWeights
 
 
 def train_sae(
@@ -45,48 +46,21 @@ def train_sae(
     """
     config = config or SaeTrainingConfig()
     batches = _batches(tokens, config)
-    first = next(batches)
-    sae = initial_sae(first if first.ndim == 3 else first[:, None], config, block)
-    adam = torch.optim.Adam(sae.parameters(), lr=config.lr)
-    silent_for = torch.zeros(sae.d_sae, dtype=torch.int64)
+    batch = next(batches)
+    sae = initial_sae(batch if batch.ndim == 3 else batch[:, None], config, block)
+    state = TrainingState.begin(SaeWeights.of(sae))
+    stepper = Stepper(state, config, ALONE)
     history: list[Record] = []
-    batch = first
-    for step in range(config.steps):
+    while True:
         if cancelled():
             raise Cancelled("The training was stopped.")
-        normalise_decoder(sae.W_dec)
-        x = batch.reshape(-1, sae.d_model)
-        found = losses(x, sae, silent_for > config.dead_feature_window, config)
-        adam.zero_grad(set_to_none=True)
-        found.total.backward()  # type: ignore[no-untyped-call]
-        assert sae.W_dec.grad is not None
-        remove_parallel_gradient(sae.W_dec, sae.W_dec.grad)
-        adam.param_groups[0]["lr"] = config.learning_rate(step)
-        adam.step()
-        silent_for += 1
-        silent_for[found.fired] = 0
-        record: Record = {
-            "step": step + 1,
-            **found.numbers(),
-            "dead": float((silent_for > config.dead_feature_window).float().mean()),
-            "lr": config.learning_rate(step),
-        }
+        record, _ = stepper.take(batch.reshape(-1, sae.d_model))
         history.append(record)
         if progress is not None:
             progress(record)
-        if step + 1 < config.steps:
-            batch = next(batches)
-    return TrainedSae(_with_unit_rows(sae), config, tuple(history))
-
-
-@torch.no_grad()
-def _with_unit_rows(sae: SparseAutoencoder) -> SparseAutoencoder:
-    """Give the decoder's rows length one; their lengths go to the encoder, so x̂ stays the same."""
-    lengths = sae.W_dec.norm(dim=1)
-    sae.W_dec.div_(lengths[:, None])
-    sae.W_enc.mul_(lengths)
-    sae.b_enc.mul_(lengths)
-    return sae.requires_grad_(False)
+        if state.step == config.steps:
+            return TrainedSae(state.weights.to_sae(block), config, tuple(history))
+        batch = next(batches)
 
 
 def _batches(tokens: Tensor | Iterable[Tensor], config: SaeTrainingConfig) -> Iterator[Tensor]:
