@@ -107,6 +107,7 @@ class AnalysisForm(QWidget):
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         form.addRow("Image", self.image)
         pixel = QHBoxLayout()
+        self.pixel.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         pixel.addWidget(self.pixel)
         pixel.addWidget(self.pixel_origin, 1)
         form.addRow("Pixel", pixel)

@@ -55,6 +55,17 @@ def show_in(viewer: napari.Viewer, slides: list[Slide], run: Run | None) -> None
         dock.show_run(run, slides[0], layers[0])
 
 
+def show_run_in(viewer: napari.Viewer, run: Run) -> None:
+    """Show a run and its image in a viewer.
+
+    Raises
+    ------
+    RunError
+        Where the image is not where it was.
+    """
+    show_in(viewer, [_slide_of(run)], run)
+
+
 def _slide_of(run: Run) -> Slide:
     """Open the slide that a run was made from."""
     file = run.slide_path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from napari_cytosae.concepts.naming.author import remember_author, remembered_author
     from napari_cytosae.concepts.naming.dictionary import Dictionary, Merged
     from napari_cytosae.concepts.naming.edits import Change, Edit, EditStack
     from napari_cytosae.concepts.naming.entries import Entry
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
         use_shared_names,
     )
     from napari_cytosae.concepts.naming.records import TISSUES, Naming, Record
+    from napari_cytosae.concepts.naming.stars import Stars
     from napari_cytosae.concepts.naming.vocabulary import Term, Vocabulary, load_vocabulary
 
 _HOMES = {
+    "author": ["remember_author", "remembered_author"],
     "dictionary": ["Dictionary", "Merged"],
     "edits": ["Change", "Edit", "EditStack"],
     "entries": ["Entry"],
@@ -30,6 +33,7 @@ _HOMES = {
     "names_file": ["NamesFile", "read_names"],
     "places": ["dictionary_of", "names_folder", "names_path", "use_shared_names"],
     "records": ["TISSUES", "Naming", "Record"],
+    "stars": ["Stars"],
     "vocabulary": ["Term", "Vocabulary", "load_vocabulary"],
 }
 
@@ -45,6 +49,7 @@ __all__ = [
     "NamesFile",
     "Naming",
     "Record",
+    "Stars",
     "Term",
     "Vocabulary",
     "dictionary_of",
@@ -52,6 +57,8 @@ __all__ = [
     "names_folder",
     "names_path",
     "read_names",
+    "remember_author",
+    "remembered_author",
     "use_shared_names",
 ]
 

@@ -1,0 +1,44 @@
+"""What the Concepts dock does beside the window: open, import and build atlases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from napari_cytosae.concepts.atlas import Atlas, is_atlas, is_published
+from napari_cytosae.errors import AtlasError
+from napari_cytosae.models.registry import bundle_folders
+
+SHIPPED_ATLAS = "atlas"
+"""Folder of an atlas within a bundle's."""
+
+
+def open_atlas_job(folder: Path, cancelled: Callable[[], bool]) -> Generator[Atlas, None, None]:
+    """Open an atlas, or read a folder of published feature data, or a folder of such folders."""
+    if is_atlas(folder):
+        atlas = Atlas.open(folder)
+    else:
+        published = [folder] if is_published(folder) else _published_in(folder)
+        if not published:
+            raise AtlasError(
+                f"{folder} holds neither an atlas nor published feature data. Choose a folder that "
+                "was saved as an atlas, or one with sae_mean_acts.pt and its fellows."
+            )
+        atlas = Atlas.from_published(published)
+    _ = atlas.table  # what takes time is done here, not in the window
+    yield atlas
+
+
+def _published_in(folder: Path) -> list[Path]:
+    return sorted(inner for inner in folder.iterdir() if inner.is_dir() and is_published(inner))
+
+
+def shipped_atlas(sae_digest: str | None) -> Path | None:
+    """Find the atlas that a bundle on this computer brings along for its SAE."""
+    if sae_digest is None:
+        return None
+    for folder in bundle_folders():
+        path = folder / SHIPPED_ATLAS
+        if is_atlas(path) and Atlas.open(path).sae_digest == sae_digest:
+            return path
+    return None

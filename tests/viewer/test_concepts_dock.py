@@ -1,0 +1,187 @@
+"""Concepts are listed, searched, looked at, marked and named in the Concepts dock."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow
+from window_actions import add_smear, analysed, until
+
+from napari_cytosae.concepts.naming import dictionary_of
+from napari_cytosae.slides import SampleSmear
+from napari_cytosae.viewer.concepts_dock import CELL, STARRED, ConceptsDock
+from napari_cytosae.viewer.main_dock import CytoSAEDock
+
+pytestmark = pytest.mark.gui
+Open = Callable[..., CytoSAEDock]
+
+
+@pytest.fixture
+def concepts(viewer: napari.Viewer, home: Path) -> ConceptsDock:
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cytosae", "Concepts")
+    QApplication.processEvents()
+    return dock
+
+
+def filled(dock: ConceptsDock) -> ConceptsDock:
+    until(lambda: not dock.gallery.jobs.busy and dock.gallery.jobs.idle)
+    return dock
+
+
+def rows(dock: ConceptsDock) -> list[int]:
+    return dock.table.concepts.ids.tolist()
+
+
+def test_an_empty_dock_says_what_to_do(concepts: ConceptsDock) -> None:
+    assert "Analyse an image" in concepts.message.text()
+    assert concepts.table.concepts.rowCount() == 0
+    assert not concepts.naming._fields.isEnabled()
+
+
+def test_it_lies_below_the_image(concepts: ConceptsDock) -> None:
+    dock = concepts.parentWidget()
+    assert isinstance(dock, QDockWidget)
+    window = dock.parentWidget()
+    assert isinstance(window, QMainWindow)
+    assert window.dockWidgetArea(dock) == Qt.DockWidgetArea.BottomDockWidgetArea
+
+
+def test_a_runs_concepts_are_listed_and_their_best_cells_shown(
+    viewer: napari.Viewer, open_dock: Open, concepts: ConceptsDock, smear: SampleSmear
+) -> None:
+    add_smear(viewer, smear)
+    dock = analysed(open_dock())
+    run = dock.session.results.run
+    assert concepts.table.concepts.rowCount() == run.d_sae
+    concept = int(run.concepts["frequency"].to_numpy().argmax())
+    concepts.tabs.setCurrentWidget(concepts.gallery)
+    concepts.table.selectRow(concepts.table.concepts.row_of(concept))
+    assert dock.session.concept == dock.session.preview == concept
+    (strip,) = filled(concepts).gallery._strips.values()
+    strengths = dock.session.results.strengths(concept)
+    best = sorted(strengths, key=lambda label: (-strengths[label], label))[: len(strip.tiles)]
+    assert [tile.what.cell for tile in strip.tiles] == best
+    assert all(tile.picture is not None for tile in strip.tiles)
+    at = strip.tile_rect(1).center()
+    QTest.mouseClick(strip, Qt.MouseButton.LeftButton, pos=at)
+    assert dock.session.selected == best[1]
+
+
+def test_search_finds_numbers_and_names_and_the_scope_narrows(
+    viewer: napari.Viewer, open_dock: Open, concepts: ConceptsDock, smear: SampleSmear
+) -> None:
+    add_smear(viewer, smear)
+    session = analysed(open_dock()).session
+    concepts.search.setText("#7")
+    until(lambda: rows(concepts) == [7])
+    concepts.search.setText("")
+    label = session.results.cell_labels[0]
+    session.select(label)
+    concepts.scope.setCurrentIndex(concepts.scope.findData(CELL))
+    active = {concept.concept_id for concept in session.results.active_concepts(label)}
+    assert set(rows(concepts)) == active
+
+
+def test_a_name_is_saved_shown_everywhere_and_undone(
+    viewer: napari.Viewer, open_dock: Open, concepts: ConceptsDock, smear: SampleSmear
+) -> None:
+    add_smear(viewer, smear)
+    dock = analysed(open_dock())
+    session = dock.session
+    session.select(session.results.cell_labels[0])
+    concept = dock.panel.concepts.rows[0].concept_id
+    dock.panel.concepts.setCurrentIndex(dock.panel.concepts.model().index(0))
+    form = concepts.naming
+    assert concepts.table.chosen_id() == concept
+    form.author.setText("A. Reader")
+    form.name.setText("lobed nucleus")
+    QTest.keyClick(form.name, Qt.Key.Key_Return)
+    assert dictionary_of(session.sae_digest).name(concept) == "lobed nucleus"
+    assert dictionary_of(session.sae_digest).history(concept)[0].author == "A. Reader"
+    QApplication.processEvents()
+    assert dock.panel.concepts.rows[0].title == "lobed nucleus"
+    concepts.search.setText("lobed")
+    until(lambda: rows(concepts) == [concept])
+    form.undo.click()
+    assert dictionary_of(session.sae_digest).name(concept) == ""
+    form.redo.click()
+    assert dictionary_of(session.sae_digest).name(concept) == "lobed nucleus"
+
+
+def test_what_was_typed_is_kept_when_another_concept_is_chosen(
+    viewer: napari.Viewer, open_dock: Open, concepts: ConceptsDock, smear: SampleSmear
+) -> None:
+    add_smear(viewer, smear)
+    session = analysed(open_dock()).session
+    session.choose_concept(5)
+    concepts.naming.name.setText("pale centre")
+    session.choose_concept(6)
+    assert session.dictionary.name(5) == "pale centre"
+    assert concepts.naming.name.text() == ""
+    assert session.dictionary.name(6) == ""
+
+
+def test_a_term_of_the_vocabulary_brings_what_is_known_of_it(
+    viewer: napari.Viewer, open_dock: Open, concepts: ConceptsDock, smear: SampleSmear
+) -> None:
+    add_smear(viewer, smear)
+    session = analysed(open_dock()).session
+    session.choose_concept(5)
+    form = concepts.naming
+    term = next(t for t in form._vocabulary if t.synonyms and t.tissue == "cytoplasm")
+    form._take_term(term.synonyms[0])
+    assert form.name.text() == term.name
+    assert form.tissue.currentData() == "cytoplasm"
+
+
+def test_stars_are_there_again(
+    viewer: napari.Viewer, open_dock: Open, concepts: ConceptsDock, smear: SampleSmear
+) -> None:
+    add_smear(viewer, smear)
+    analysed(open_dock())
+    concepts.table.selectRow(concepts.table.concepts.row_of(9))
+    QTest.keyClick(concepts.table, Qt.Key.Key_Space)
+    concepts.scope.setCurrentIndex(concepts.scope.findData(STARRED))
+    assert rows(concepts) == [9]
+    _, again = viewer.window.add_plugin_dock_widget("napari-cytosae", "Concepts")
+    again.scope.setCurrentIndex(again.scope.findData(STARRED))
+    assert rows(again) == [9]
+
+
+def test_a_folder_that_is_no_atlas_is_said_so(concepts: ConceptsDock, tmp_path: Path) -> None:
+    concepts.open_atlas(tmp_path)
+    until(lambda: not concepts.jobs.busy)
+    assert "neither an atlas nor published" in concepts.message.text()
+
+
+@pytest.mark.slow
+def test_the_published_atlas_is_listed_in_focus_and_searched(
+    concepts: ConceptsDock, shared: Path
+) -> None:
+    concepts.open_atlas(shared / "data" / "cytosae-feature-data" / "mll23")
+    until(lambda: not concepts.jobs.busy)
+    atlas = concepts.session.atlas
+    assert len(rows(concepts)) == len(atlas.focus())
+    concepts.in_focus.setChecked(False)
+    assert len(rows(concepts)) == 49_152
+    concepts.search.setText("eosinophil")
+    until(lambda: len(rows(concepts)) < 49_152)
+    assert set(rows(concepts)) == set(atlas.find("eosinophil").tolist())
+    concepts.search.setText("")
+    until(lambda: len(rows(concepts)) == 49_152)
+    concepts.in_focus.setChecked(True)
+    concepts.tabs.setCurrentWidget(concepts.focus_plot)
+    concepts.focus_plot.moved.emit(0.1)
+    assert len(rows(concepts)) == np.count_nonzero(
+        atlas.table["mean_activation"].to_numpy(float) > 0.1
+    )
+    concepts.table.selectRow(0)
+    concept = concepts.session.concept
+    concepts.naming.name.setText("granules")
+    concepts.naming.save()
+    assert dictionary_of(atlas.sae_digest).name(concept) == "granules"
+    assert atlas.names[concept] == "granules"
