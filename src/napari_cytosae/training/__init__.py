@@ -6,15 +6,17 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from napari_cytosae.training.config import SaeTrainingConfig
+    from napari_cytosae.training.folder import open_training
     from napari_cytosae.training.train import train_sae
     from napari_cytosae.training.trained import TrainedSae
 
 _HOMES = {
     "config": ["SaeTrainingConfig"],
+    "folder": ["open_training"],
     "train": ["train_sae"],
     "trained": ["TrainedSae"],
 }
 
-__all__ = ["SaeTrainingConfig", "TrainedSae", "train_sae"]
+__all__ = ["SaeTrainingConfig", "TrainedSae", "open_training", "train_sae"]
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

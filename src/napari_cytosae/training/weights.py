@@ -46,6 +46,16 @@ class SaeWeights:
             )
         )
 
+    @classmethod
+    def empty(cls, d_model: int, d_sae: int, device: torch.device) -> "SaeWeights":
+        """Make room for weights."""
+        return cls(
+            torch.empty(d_sae, d_model, device=device),
+            torch.empty(d_sae, device=device),
+            torch.empty(d_sae, d_model, device=device),
+            torch.empty(d_model, device=device),
+        )
+
     @property
     def d_sae(self) -> int:
         """Number of concepts."""
