@@ -1,7 +1,6 @@
 """A run read back from its folder: what a view, a script or an export asks."""
 
 import logging
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
@@ -25,7 +24,7 @@ from napari_cytosae.concepts.naming.dictionary import Dictionary
 from napari_cytosae.concepts.naming.names import NAME_COLUMNS, Names
 from napari_cytosae.concepts.naming.places import dictionary_of
 from napari_cytosae.concepts.profiles import build_profiles
-from napari_cytosae.concepts.shards import Shard, read_cell, read_concept
+from napari_cytosae.concepts.shards import read_cell, read_concept
 from napari_cytosae.errors import NamesError, RunError
 
 logger = logging.getLogger(__name__)
@@ -223,24 +222,13 @@ class Run:
         index, row_in_shard = divmod(row, self.manifest.shard_cells)
         return read_cell(self._folder.shard_path(index), row_in_shard, self.boxes[row])
 
-    def shards(self, start: int = 0, stop: int | None = None) -> Iterator[Shard]:
-        """Read the encoded cells shard by shard, some tens of cells each, in the table's order.
+    def shard_paths(self) -> list[Path]:
+        """Files of the encoded cells, some tens each, in the table's order.
 
-        Parameters
-        ----------
-        start, stop
-            Range of shards; all without it.
-
-        Raises
-        ------
-        RunError
-            Where a shard is damaged.
+        Files of an unfinished run that are not written yet are left out.
         """
-        n_shards = self.manifest.n_shards
-        for index in range(start, n_shards if stop is None else min(stop, n_shards)):
-            path = self._folder.shard_path(index)
-            if path.exists():
-                yield Shard.read(path)
+        paths = (self._folder.shard_path(index) for index in range(self.manifest.n_shards))
+        return [path for path in paths if path.exists()]
 
     def active_concepts(
         self, label: int, patch: tuple[int, int] | None = None, k: int | None = None

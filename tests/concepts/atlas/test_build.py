@@ -123,10 +123,9 @@ def test_saved_halves_merge_alike(runs, tmp_path):
     assert_same(Atlas.open(tmp_path / "merged"), whole)
 
 
-@pytest.mark.slow
-def test_several_processes_count_alike(runs):
-    alone = Atlas.build(folders(runs), name="made", labels="kind")
-    assert_same(Atlas.build(folders(runs), name="made", labels="kind", workers=2), alone)
+def test_several_threads_count_alike(runs):
+    alone = Atlas.build(folders(runs), name="made", labels="kind", workers=1)
+    assert_same(Atlas.build(folders(runs), name="made", labels="kind", workers=5), alone)
 
 
 def test_a_stopped_build_goes_on(runs, tmp_path, monkeypatch):
@@ -259,8 +258,13 @@ def test_damaged_and_missing_shards_are_named(tmp_path):
     with pytest.raises(RunError, match="shard-000001"):
         Atlas.build(run.path)
     shard.unlink()
-    with pytest.raises(AtlasError, match="should hold 9 cells here, but only 5"):
+    with pytest.raises(AtlasError, match="should hold 9 cells, but only 5"):
         Atlas.build(run.path)
+    for path in (run.path / "tokens").iterdir():
+        path.unlink()
+    other = make_run(tmp_path / "b.cytosae", 9, 61)
+    with pytest.raises(AtlasError, match=r"a.cytosae should hold 9 cells, but only 0"):
+        Atlas.build([run.path, other.path])
 
 
 def test_runs_without_cells(runs, tmp_path):

@@ -92,7 +92,7 @@ class Atlas:
         k: int = 10,
         threshold: float = 0.2,
         sample_cells: int = SAMPLE_CELLS,
-        workers: int = 1,
+        workers: int | None = None,
         bundle: "AnyPath | Bundle" = "starter",
         precision: "Precision" = "auto",
         device: str = "auto",
@@ -128,8 +128,7 @@ class Atlas:
         sample_cells
             Cells kept for co-activation; 0 for none.
         workers
-            Processes that read runs. A script that asks for more than one needs the usual
-            ``if __name__ == "__main__":``.
+            Threads that read runs; up to four, as there are processors, without it.
         bundle, precision, device, batch_cells
             For images: the model and how it runs, as in `analyze`.
         progress
@@ -150,15 +149,16 @@ class Atlas:
             Where a run, an image or the bundle cannot be read.
         """
         from napari_cytosae.concepts.atlas.build import build_atlas
-        from napari_cytosae.concepts.atlas.job import BuildJob
+        from napari_cytosae.concepts.atlas.job import BuildJob, usable_processors
         from napari_cytosae.concepts.atlas.labels import Labels
 
         job = BuildJob(
             sources=(sources,) if isinstance(sources, str | Path) else tuple(sources),
             name=name, labels=Labels.of(labels), tissue=tissue,
             out=None if out is None else Path(out), k=k, threshold=threshold,
-            sample_cells=sample_cells, workers=workers, bundle=bundle, precision=precision,
-            device=device, batch_cells=batch_cells, overwrite=overwrite,
+            sample_cells=sample_cells,
+            workers=usable_processors() if workers is None else workers,
+            bundle=bundle, precision=precision, device=device, batch_cells=batch_cells, overwrite=overwrite,
         )  # fmt: skip
         return build_atlas(job, progress, cancelled)
 

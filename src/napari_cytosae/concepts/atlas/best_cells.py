@@ -7,15 +7,17 @@ from numpy.typing import NDArray
 
 from napari_cytosae.concepts.atlas.measures import NO_LABEL
 from napari_cytosae.concepts.atlas.references import NO_PATCH, NO_SOURCE, References
-from napari_cytosae.concepts.atlas.units import UNIT
+from napari_cytosae.concepts.atlas.units import UNIT, UNITS_PER_ONE
 
 # Offers that wait before they are sorted into the lists: sorting many at once is what makes it
 # cheap, and until then a list only lets a few more through than it has to.
 _MOST_WAITING = 300_000
+_MOST_UNUSED = 1_000_000  # records of cells that have fallen out of the lists, 29 bytes each
+_NO_RECORD = -1
 
 
 class BestCells:
-    """For each concept the k cells with the largest sum over tokens.
+    """For each concept the k cells with the largest sum over tokens, in steps of 2⁻²⁴.
 
     The same cells are kept in whatever order they come: of two with the same sum the one whose
     source has the smaller key stays, then the one with the smaller label.
@@ -30,29 +32,23 @@ class BestCells:
     Attributes
     ----------
     limit
-        (d_sae,) float64: a cell whose sum is below it need not be offered.
+        (d_sae,) int64: a cell whose sum is below it need not be offered.
     """
 
     def __init__(self, d_sae: int, k: int) -> None:
-        self._sums = np.zeros((d_sae, k))
-        self._keys = np.zeros((d_sae, k), np.uint64)
-        self._sources = np.full((d_sae, k), NO_SOURCE, np.int32)
-        self._cells = np.full((d_sae, k), -1, np.int64)
-        self._patches = np.full((d_sae, k), NO_PATCH, np.int16)
-        self._labels = np.full((d_sae, k), NO_LABEL, np.int32)
-        self.limit = np.full(d_sae, UNIT)
+        self.k = k
+        self.limit = np.ones(d_sae, np.int64)
+        self._units = np.zeros((d_sae, k), np.int64)
+        # What else is known of a cell stands in a record, so that sorting moves two numbers only.
+        self._records = np.full((d_sae, k), _NO_RECORD, np.int64)
+        self._known = _Records()
         self._waiting: list[tuple[NDArray[Any], ...]] = []
         self._n_waiting = 0
 
-    @property
-    def k(self) -> int:
-        """Cells for each concept."""
-        return int(self._sums.shape[1])
-
     def offer(
         self,
-        concepts: NDArray[np.int64],
-        sums: NDArray[np.float64],
+        concepts: NDArray[np.integer],
+        units: NDArray[np.int64],
         keys: NDArray[np.uint64],
         sources: NDArray[np.int32],
         cells: NDArray[np.int64],
@@ -60,7 +56,7 @@ class BestCells:
         labels: NDArray[np.int32],
     ) -> None:
         """Offer cells to concepts' lists; all arrays (n,), no cell twice to one concept."""
-        self._waiting.append((concepts, sums, keys, sources, cells, patches, labels))
+        self._waiting.append((concepts, units, keys, sources, cells, patches, labels))
         self._n_waiting += len(concepts)
         if self._n_waiting > _MOST_WAITING:
             self.settle()
@@ -70,44 +66,34 @@ class BestCells:
         if not self._n_waiting:
             self._waiting.clear()
             return
-        columns: list[NDArray[Any]] = [
-            np.concatenate(column) for column in zip(*self._waiting, strict=True)
-        ]
+        concepts, units, *rest = (np.concatenate(c) for c in zip(*self._waiting, strict=True))
         self._waiting.clear()
         self._n_waiting = 0
-        touched = np.unique(columns[0])
-        rows, places = np.nonzero(self._sums[touched])
-        rows = touched[rows]
-        lists: list[NDArray[Any]] = [
-            self._sums, self._keys, self._sources, self._cells, self._patches, self._labels
-        ]  # fmt: skip
-        concepts = np.concatenate([columns[0], rows])
-        others = [
-            np.concatenate([column, kept[rows, places]])
-            for column, kept in zip(columns[1:], lists, strict=True)
-        ]
-        order = _ranked(concepts, others[0], others[1], others[3])
-        concepts = concepts[order]
-        starts = np.flatnonzero(np.diff(concepts, prepend=-1))
-        lengths = np.diff(np.append(starts, len(concepts)))
-        place = np.arange(len(concepts)) - np.repeat(starts, lengths)
-        k = self._sums.shape[1]
-        stays = place < k
-        at = (concepts[stays], place[stays])
-        for kept, column in zip(lists, others, strict=True):
-            kept[at] = column[order][stays]
-        self.limit[touched] = np.maximum(self._sums[touched, -1], UNIT)
+        good = np.flatnonzero(units >= self.limit[concepts])
+        # 16 bits are sorted several times as fast.
+        small = concepts[good].astype(np.uint16 if len(self.limit) <= 1 << 16 else np.uint32)
+        good = good[np.argsort(small, kind="stable")]
+        records = self._known.add([column[good] for column in rest])
+        concepts, units = concepts[good], units[good]
+        while len(concepts):
+            starts = np.flatnonzero(np.diff(concepts, prepend=-1))
+            lengths = np.diff(np.append(starts, len(concepts)))
+            rows = np.repeat(np.arange(len(starts)), lengths)
+            places = np.arange(len(concepts)) - np.repeat(starts, lengths)
+            # At most k of a concept's offers at a time: they raise its limit for the others.
+            now = places < self.k
+            self._insert(concepts[starts], rows[now], places[now], units[now], records[now])
+            left = ~now & (units >= self.limit[concepts])
+            concepts, units, records = concepts[left], units[left], records[left]
+        if len(self._known) > self._records.size + _MOST_UNUSED:
+            self._forget_unused()
 
     def references(self, n_tokens: int) -> References:
         """Give the lists as they are now; values are means over tokens."""
         self.settle()
-        return References(
-            self._sums / n_tokens,
-            self._sources.copy(),
-            self._cells.copy(),
-            self._patches.copy(),
-            self._labels.copy(),
-        )
+        _, sources, cells, patches, labels = self._known.of(self._records)
+        values = np.asarray(self._units * (UNIT / n_tokens), np.float64)
+        return References(values, sources, cells, patches, labels)
 
     def offer_references(
         self, references: References, keys: NDArray[np.uint64], n_tokens: int
@@ -126,8 +112,8 @@ class BestCells:
         concepts, places = np.nonzero(references.filled)
         sources = references.sources[concepts, places]
         self.offer(
-            concepts.astype(np.int64),
-            exact_sums(references.values[concepts, places], n_tokens),
+            concepts,
+            exact_units(references.values[concepts, places], n_tokens),
             keys[sources],
             sources,
             references.cells[concepts, places],
@@ -135,24 +121,89 @@ class BestCells:
             references.labels[concepts, places],
         )
 
+    def _insert(
+        self,
+        touched: NDArray[np.integer],
+        rows: NDArray[np.intp],
+        places: NDArray[np.intp],
+        units: NDArray[np.int64],
+        records: NDArray[np.int64],
+    ) -> None:
+        """Insert up to k offers into each of some concepts' lists.
 
-def exact_sums(means: NDArray[np.float64], n_tokens: int) -> NDArray[np.float64]:
+        Parameters
+        ----------
+        touched
+            (m,) the concepts.
+        rows, places
+            (n,) which of them an offer is for, and its number among that concept's offers.
+        units, records
+            (n,) the offers' sums and records.
+        """
+        k = self.k
+        wide_units = np.zeros((len(touched), 2 * k), np.int64)
+        wide_records = np.full((len(touched), 2 * k), _NO_RECORD, np.int64)
+        wide_units[:, :k], wide_records[:, :k] = self._units[touched], self._records[touched]
+        wide_units[rows, k + places], wide_records[rows, k + places] = units, records
+        order = np.argsort(-wide_units, axis=1)
+        ranked = np.take_along_axis(wide_units, order, axis=1)
+        tied = ((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] > 0)).any(axis=1)
+        if tied.any():
+            # Only lists with equals need the other two keys.
+            keys, _, cells, *_ = self._known.of(wide_records[tied])
+            order[tied] = np.lexsort((cells, keys, -wide_units[tied]), axis=1)
+        self._units[touched] = np.take_along_axis(wide_units, order[:, :k], axis=1)
+        self._records[touched] = np.take_along_axis(wide_records, order[:, :k], axis=1)
+        self.limit[touched] = np.maximum(self._units[touched, -1], 1)
+
+    def _forget_unused(self) -> None:
+        used = self._records >= 0
+        columns = self._known.of(self._records[used])
+        self._known = _Records()
+        self._records[used] = self._known.add(columns)
+
+
+class _Records:
+    """What is known of cells besides their sums: key, source, label of the cell, patch, class."""
+
+    _NOTHING = (
+        np.uint64(0),
+        np.int32(NO_SOURCE),
+        np.int64(-1),
+        np.int16(NO_PATCH),
+        np.int32(NO_LABEL),
+    )
+
+    def __init__(self) -> None:
+        self._n = 0
+        self._columns = [np.zeros(0, type(nothing)) for nothing in self._NOTHING]
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, columns: list[NDArray[Any]]) -> NDArray[np.int64]:
+        """Keep some cells; give their numbers."""
+        n = len(columns[0])
+        if self._n + n > len(self._columns[0]):
+            more = np.zeros(max(len(self._columns[0]), n), np.uint8)
+            self._columns = [
+                np.concatenate([column, more.astype(column.dtype)]) for column in self._columns
+            ]
+        for kept, column in zip(self._columns, columns, strict=True):
+            kept[self._n : self._n + n] = column
+        self._n += n
+        return np.arange(self._n - n, self._n)
+
+    def of(self, records: NDArray[np.int64]) -> list[NDArray[Any]]:
+        """Give the columns of some records; of none where there is none."""
+        if not self._n:
+            return [np.full(records.shape, nothing) for nothing in self._NOTHING]
+        found: list[NDArray[Any]] = [column[records] for column in self._columns]
+        for column, nothing in zip(found, self._NOTHING, strict=True):
+            column[records == _NO_RECORD] = nothing
+        return found
+
+
+def exact_units(means: NDArray[np.float64], n_tokens: int) -> NDArray[np.int64]:
     """Give back the sums that means over tokens were made of, to the last bit."""
-    return np.rint(means * (n_tokens / UNIT)) * UNIT
-
-
-def _ranked(
-    concepts: NDArray[np.int64],
-    sums: NDArray[np.float64],
-    keys: NDArray[np.uint64],
-    cells: NDArray[np.int64],
-) -> NDArray[np.intp]:
-    """Order by concept, then the largest sum, then the smallest key and label."""
-    order = np.lexsort((-sums, concepts))
-    tied = (np.diff(concepts[order]) == 0) & (np.diff(sums[order]) == 0)
-    if tied.any():
-        # Few are tied, and only they need the other two keys.
-        at = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
-        among = order[at]
-        order[at] = among[np.lexsort((cells[among], keys[among], -sums[among], concepts[among]))]
-    return order
+    return np.rint(means * (n_tokens * UNITS_PER_ONE)).astype(np.int64)

@@ -207,9 +207,9 @@ def _of_runs(
 
     def steps() -> Iterator[bool]:
         tell(BuildProgress("count", collector.n_cells, total))
-        for counted in count_runs(missing, job.labels, collector, job.workers, cancelled):
+        for whole in count_runs(missing, job.labels, collector, job.workers, cancelled):
             tell(BuildProgress("count", collector.n_cells, total))
-            yield counted.complete
+            yield whole
 
     return _Work(info, collector, steps(), lambda: tuple(notes))
 

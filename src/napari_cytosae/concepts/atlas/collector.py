@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cytosae.concepts.atlas.accumulator import Accumulator, TokenBlock, source_key
+from napari_cytosae.concepts.atlas.accumulator import Accumulator, source_key
 from napari_cytosae.concepts.atlas.data_set import DataSet, DataSetInfo, Sources
 from napari_cytosae.concepts.atlas.measures import NO_LABEL
 from napari_cytosae.concepts.atlas.references import References
@@ -58,32 +58,6 @@ class Collector:
                 self._sizes[label] += 1
                 labels[place] = label
         return labels
-
-    def block(
-        self,
-        row: int,
-        cells: NDArray[np.int64],
-        labels: NDArray[np.int32],
-        indptr: NDArray[np.int64],
-        concept_ids: NDArray[np.integer],
-        values: NDArray[np.floating],
-    ) -> TokenBlock:
-        """Put cells of one source together for the accumulator."""
-        return TokenBlock(
-            sources=np.full(len(cells), row, np.int32),
-            keys=np.full(len(cells), self._keys[row]),
-            cells=cells,
-            labels=labels,
-            indptr=indptr,
-            concept_ids=concept_ids,
-            values=values,
-        )
-
-    def add(self, counted: Accumulator) -> None:
-        """Add what was counted elsewhere of sources that are noted here."""
-        self.accumulator.merge(
-            counted.counts, counted.n_images, counted.references, counted.sample, self.keys
-        )
 
     def absorb(self, data: DataSet) -> None:
         """Add what another data set has counted; it must share no source with this one."""

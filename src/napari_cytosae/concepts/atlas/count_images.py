@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from napari_cytosae.cells import CropBatch, CropGeometry, iter_crops, whole_image
+from napari_cytosae.concepts.atlas.accumulator import CellIds, source_key
 from napari_cytosae.concepts.atlas.collector import Collector
 from napari_cytosae.concepts.atlas.labels import Labels
 from napari_cytosae.concepts.atlas.sources import identity_of_image
+from napari_cytosae.concepts.atlas.token_counts import TokenBlock
 from napari_cytosae.concepts.encode import EncodeOptions, encode_crops
 from napari_cytosae.concepts.shards import Shard
 from napari_cytosae.errors import ImageError
 from napari_cytosae.models import Bundle
 from napari_cytosae.slides import Slide
+
+_ONE = np.ones(1, np.int64)  # the label of the only cell of an image that is taken whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ def count_images(
         if crops:
             yield _joined(crops)
 
+    accumulator = collector.accumulator
     done = 0
     with closing(encode_crops(batches(), bundle, options, cancelled)) as encoded:
         for batch in encoded:
@@ -93,18 +98,14 @@ def count_images(
                 name = str(path.resolve())
                 identity = identities.pop(cell.label)
                 shard = Shard.from_cells([cell], bundle.d_sae)
-                words = labels.of_cells(path, name, np.ones(1, np.int64), None)
+                words = labels.of_cells(path, name, _ONE, None)
                 row = collector.add_source(identity, name, name, 1)
                 classes = collector.classes_of(words)
-                collector.accumulator.add(
-                    collector.block(
-                        row,
-                        np.ones(1, np.int64),
-                        classes,
-                        shard.indptr,
-                        shard.concept_ids,
-                        shard.values,
-                    )
+                block = TokenBlock(shard.indptr, shard.concept_ids, shard.values)
+                ids = CellIds.of_source(row, source_key(identity), _ONE, classes)
+                totals = accumulator.no_totals()
+                accumulator.add(
+                    totals, [(accumulator.count(block, ids.keys, ids.cells, totals), ids)]
                 )
             last = int(batch.labels[-1]) + 1
             yield last - done

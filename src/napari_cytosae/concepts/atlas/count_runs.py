@@ -1,53 +1,61 @@
-"""Count the cells of stored runs, in this process or in several."""
+"""Count the cells of stored runs; several threads read ahead and sum up, one counts."""
 
-import multiprocessing
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cytosae.concepts.atlas.accumulator import Accumulator, TokenBlock, source_key
+from napari_cytosae.concepts.atlas.accumulator import Accumulator, CellIds, source_key
 from napari_cytosae.concepts.atlas.collector import Collector
 from napari_cytosae.concepts.atlas.labels import Labels
 from napari_cytosae.concepts.atlas.sources import RunSource
-from napari_cytosae.concepts.run import Run
-from napari_cytosae.concepts.shards import Shard
+from napari_cytosae.concepts.atlas.token_counts import TokenBlock, TokenCounts
+from napari_cytosae.concepts.shards import ShardReader
 from napari_cytosae.errors import AtlasError, Cancelled
 
-# Cells that a worker counts before it hands its counts over: some seconds of work, beside which
-# handing over 20 MB is little.
-_SLICE_CELLS = 32_768
-_SLICES_PER_WORKER = 4
-_POLL_SECONDS = 0.2
+_CELLS_AT_ONCE = 256  # counts of one task are added to the others' in a fraction of its time
+_FIRST_CELLS = 128
+"""Cells that are counted before others are begun. What the first cells offer to the lists of best
+cells is nearly everything; with some cells in the lists, later ones offer little."""
+_SHARE_AHEAD = 0.5  # of the cells counted so far, how many may be counted ahead of the lists
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Runs that are counted from now on, and how many cells that makes."""
-
-    n_cells: int
-    complete: bool
+_of_thread = threading.local()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Slice:
-    """Some shards of a run, for a worker."""
+class _Task:
+    """Some shards of a run, and the key of the run.
 
-    path: Path
-    row: int
-    key: np.uint64
-    first: int
-    last: int
-    labels: NDArray[np.int32]
+    Parameters
+    ----------
+    source
+        The run.
+    paths
+        The shards.
+    n_cells
+        Cells in them, where none is missing.
+    last
+        Whether the run ends with them.
+    """
+
+    source: RunSource
+    paths: list[Path]
+    n_cells: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Done:
+    """Cells that were counted apart: totals of all, and by shard the cells and what was found."""
+
+    totals: NDArray[np.int64]
+    parts: list[tuple[NDArray[np.int64], TokenCounts]]
 
 
 def count_runs(
@@ -56,7 +64,7 @@ def count_runs(
     collector: Collector,
     workers: int,
     cancelled: Callable[[], bool],
-) -> Iterator[Counted]:
+) -> Iterator[bool]:
     """Count runs one after another.
 
     Parameters
@@ -68,15 +76,14 @@ def count_runs(
     collector
         Where they are counted.
     workers
-        Processes; 1 counts in this one.
+        Threads that read and sum up.
     cancelled
         Asked between shards.
 
     Yields
     ------
-    Counted
-        After some cells. Where it is ``complete``, the collector holds whole runs only, and may be
-        saved.
+    bool
+        After every shard, whether the collector holds whole runs only, and may be saved.
 
     Raises
     ------
@@ -85,11 +92,54 @@ def count_runs(
     AtlasError, RunError
         Where a run cannot be read, or has no such labels.
     """
-    if workers == 1:
-        for source in sources:
-            yield from _count_here(source, labels, collector, cancelled)
-    else:
-        yield from _count_elsewhere(sources, labels, collector, workers, cancelled)
+    accumulator = collector.accumulator
+    accumulator.expect(sum(len(source.run) for source in sources))
+    running: deque[tuple[_Task, Future[_Done]]] = deque()
+    waiting = deque(sources)
+    ahead = 0
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = (task for source in sources for task in _tasks(source, accumulator))
+        try:
+            while waiting:
+                source = waiting.popleft()
+                row, classes = _begin(source, labels, collector)
+                n_counted = 0
+                whole = not source.run.shard_paths()
+                while not whole:
+                    most = max(_FIRST_CELLS, _SHARE_AHEAD * accumulator.n_images)
+                    while (
+                        len(running) <= 2 * workers
+                        and ahead <= most
+                        and (task := next(tasks, None)) is not None
+                    ):
+                        running.append((task, pool.submit(_count, task, accumulator)))
+                        ahead += task.n_cells
+                    if cancelled():
+                        raise Cancelled("Stopped.")
+                    task, future = running.popleft()
+                    done = future.result()
+                    ahead -= task.n_cells
+                    parts = []
+                    for cells, counted in done.parts:
+                        stop = n_counted + len(cells)
+                        of_part = classes[n_counted:stop]
+                        key = source_key(source.identity)
+                        parts.append((counted, CellIds.of_source(row, key, cells, of_part)))
+                        n_counted = stop
+                    accumulator.add(done.totals, parts)
+                    whole = task.last
+                    if not whole:
+                        yield False
+                if n_counted != len(source.run):
+                    raise AtlasError(
+                        f"{source.run.path} should hold {len(source.run):,} cells, but only "
+                        f"{n_counted:,} are there. Analyse the same image again: it computes what "
+                        "is missing."
+                    )
+                yield True
+        finally:
+            for _, future in running:
+                future.cancel()
 
 
 def _begin(
@@ -104,126 +154,29 @@ def _begin(
     return row, collector.classes_of(words)
 
 
-def _count_here(
-    source: RunSource, labels: Labels, collector: Collector, cancelled: Callable[[], bool]
-) -> Iterator[Counted]:
-    row, classes = _begin(source, labels, collector)
-    key = source_key(source.identity)
-    done = 0
-    for shard in source.run.shards():
-        if cancelled():
-            raise Cancelled("Stopped.")
-        of_shard = classes[done : done + len(shard.labels)]
-        collector.accumulator.add(_block(shard, row, key, of_shard))
-        done += len(shard.labels)
-        yield Counted(len(shard.labels), complete=False)
-    if done != len(source.run):
-        raise _incomplete(source.run.path, len(source.run), done)
-    yield Counted(0, complete=True)
+def _tasks(source: RunSource, accumulator: Accumulator) -> Iterator[_Task]:
+    """Cut a run into tasks, the first ones of an atlas small."""
+    of_shard = source.run.manifest.shard_cells
+    paths = source.run.shard_paths()
+    start = 0
+    while start < len(paths):
+        at_once = min(_CELLS_AT_ONCE, max(1, int(_SHARE_AHEAD * accumulator.n_images)))
+        stop = min(start + max(1, at_once // of_shard), len(paths))
+        n_cells = min(stop * of_shard, len(source.run)) - start * of_shard
+        yield _Task(source, paths[start:stop], n_cells, stop == len(paths))
+        start = stop
 
 
-def _block(shard: Shard, row: int, key: np.uint64, labels: NDArray[np.int32]) -> TokenBlock:
-    n = len(shard.labels)
-    return TokenBlock(
-        sources=np.full(n, row, np.int32),
-        keys=np.full(n, key),
-        cells=shard.labels,
-        labels=labels,
-        indptr=shard.indptr,
-        concept_ids=shard.concept_ids,
-        values=shard.values,
-    )
-
-
-def _incomplete(path: Path, wanted: int, found: int) -> AtlasError:
-    return AtlasError(
-        f"{path} should hold {wanted:,} cells here, but only {found:,} are there. Analyse the same "
-        "image again: it computes what is missing."
-    )
-
-
-def _count_elsewhere(
-    sources: list[RunSource],
-    labels: Labels,
-    collector: Collector,
-    workers: int,
-    cancelled: Callable[[], bool],
-) -> Iterator[Counted]:
-    """Let processes count slices, group by group of whole runs."""
-    empty = collector.accumulator.empty_copy()
-    # Forking a process that has threads, as a viewer has, may hang it.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            for group in _groups(sources, workers * _SLICES_PER_WORKER * _SLICE_CELLS):
-                tasks = _tasks(group, labels, collector)
-                running: set[Future[Accumulator]] = set()
-                while True:
-                    while len(running) <= workers and (task := next(tasks, None)) is not None:
-                        running.add(pool.submit(_count_slices, task, empty))
-                    if not running:
-                        break
-                    done, running = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
-                    if cancelled():
-                        raise Cancelled("Stopped.")
-                    for future in done:
-                        counted = future.result()
-                        collector.add(counted)
-                        yield Counted(counted.n_images, complete=False)
-                yield Counted(0, complete=True)
-        except BrokenExecutor as error:
-            raise AtlasError(
-                "A process that counted cells was ended from outside, perhaps for want of memory. "
-                "Build again with fewer workers; what was saved is gone on with."
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _groups(sources: list[RunSource], n_cells: int) -> Iterator[list[RunSource]]:
-    group: list[RunSource] = []
-    for source in sources:
-        group.append(source)
-        if sum(len(member.run) for member in group) >= n_cells:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _tasks(group: list[RunSource], labels: Labels, collector: Collector) -> Iterator[list[_Slice]]:
-    """Cut runs into slices, and put slices together to tasks of some seconds."""
-    task: list[_Slice] = []
-    n_cells = 0
-    for source in group:
-        row, classes = _begin(source, labels, collector)
-        manifest = source.run.manifest
-        step = max(1, _SLICE_CELLS // manifest.shard_cells)
-        for first in range(0, manifest.n_shards, step):
-            last = min(first + step, manifest.n_shards)
-            cells = slice(first * manifest.shard_cells, last * manifest.shard_cells)
-            part = classes[cells]
-            task.append(
-                _Slice(source.run.path, row, source_key(source.identity), first, last, part)
-            )
-            n_cells += len(part)
-            if n_cells >= _SLICE_CELLS:
-                yield task
-                task, n_cells = [], 0
-    if task:
-        yield task
-
-
-def _count_slices(task: list[_Slice], accumulator: Accumulator) -> Accumulator:
-    """Count slices; runs in a process of its own."""
-    for part in task:
-        run = Run(part.path)
-        done = 0
-        for shard in run.shards(part.first, part.last):
-            labels = part.labels[done : done + len(shard.labels)]
-            accumulator.add(_block(shard, part.row, part.key, labels))
-            done += len(shard.labels)
-        if done != len(part.labels):
-            raise _incomplete(run.path, len(part.labels), done)
-    accumulator.best.settle()
-    return accumulator
+def _count(task: _Task, accumulator: Accumulator) -> _Done:
+    """Read shards and count their cells, apart from the others; in a thread of its own."""
+    if not hasattr(_of_thread, "reader"):
+        _of_thread.reader = ShardReader()
+    totals = accumulator.no_totals()
+    parts = []
+    for path in task.paths:
+        shard = _of_thread.reader.read(path)
+        cells = shard.labels.copy()
+        block = TokenBlock(shard.indptr, shard.concept_ids, shard.values)
+        keys = np.full(len(cells), source_key(task.source.identity))
+        parts.append((cells, accumulator.count(block, keys, cells, totals)))
+    return _Done(totals, parts)

@@ -1,5 +1,6 @@
 """What to build an atlas from and how: a build as data."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +13,11 @@ from napari_cytosae.errors import AtlasError
 if TYPE_CHECKING:
     from napari_cytosae.concepts.encode import Precision
     from napari_cytosae.models import Bundle
+
+
+def usable_processors() -> int:
+    """Threads that reading runs can use: more than four would wait for the one that counts."""
+    return min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class BuildJob:
     sample_cells
         Cells kept for co-activation; 0 for none.
     workers
-        Processes that read runs.
+        Threads that read runs.
     bundle, precision, device, batch_cells
         For images: the model, and how it runs.
     overwrite
@@ -73,7 +79,7 @@ class BuildJob:
     k: int = 10
     threshold: float = 0.2
     sample_cells: int = SAMPLE_CELLS
-    workers: int = 1
+    workers: int = field(default_factory=usable_processors)
     bundle: "str | Path | Bundle" = "starter"
     precision: "Precision" = "auto"
     device: str = "auto"

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-SAMPLE_CELLS = 2048
+SAMPLE_CELLS = 1024
 """Cells kept for co-activation. Where a data set has no more, all of them are."""
-CONCEPTS_PER_CELL = 256
+CONCEPTS_PER_CELL = 128
 """The strongest ones of each such cell; the published SAE has some 1,900 active per image."""
 N_PARTNERS = 10
 LEAST_CELLS = 3
