@@ -18,7 +18,13 @@ from napari_cytosae.training.sweep import (
     read_axis,
     run_sweep,
 )
-from napari_cytosae.training.sweep.run import ImageBatches, split_images
+from napari_cytosae.training.sweep.images import (
+    ArrayTokens,
+    SomeImages,
+    as_source,
+    split_images,
+    token_batches,
+)
 
 IMAGES, TOKENS, D = 30, 5, 8
 BASE = SaeTrainingConfig(
@@ -117,28 +123,35 @@ class TestGrid:
             read_axis(text)
 
 
-class TestBatches:
-    def test_a_pass_shows_each_image_at_most_once_and_another_shuffles_anew(self, tokens):
-        rows = np.arange(0, IMAGES, 2)
-        batches = ImageBatches(tokens[1], rows, BASE)
-        first, second = (torch.cat(list(batches)) for _ in range(2))
-        assert first.shape == (12, TOKENS, D)
-        seen = {tuple(image.flatten().tolist()) for image in first}
-        assert len(seen) == 12
-        assert seen <= {tuple(tokens[1][row].ravel().tolist()) for row in rows}
-        assert not torch.equal(first, second)
+class TestImages:
+    def test_some_images_are_read_by_their_own_rows(self, tokens):
+        rows = np.array([1, 4, 9, 20])
+        some = SomeImages(ArrayTokens(tokens[1]), rows)
+        assert some.shape == (4, TOKENS, D)
+        assert sum(some.shard_sizes) == 4
+        np.testing.assert_array_equal(some.read(np.array([0, 3])), tokens[1][[1, 20]])
 
-    def test_tokens_of_a_batch_come_from_many_images(self, tokens):
-        config = SaeTrainingConfig(d_sae=16, batch_tokens=50)
-        batches = list(ImageBatches(tokens[1], np.arange(IMAGES), config))
-        assert [len(batch) for batch in batches] == [50, 50, 50]
-        every = {tuple(token.tolist()) for batch in batches for token in batch}
-        assert len(every) == IMAGES * TOKENS
+    def test_shards_keep_the_images_that_are_left_of_them(self):
+        class Sharded(ArrayTokens):
+            shard_sizes = (3, 3, 4)
 
-    def test_too_few_tokens_are_one_batch(self, tokens):
-        config = SaeTrainingConfig(d_sae=16, batch_tokens=1000)
-        (batch,) = ImageBatches(tokens[1], np.arange(3), config)
-        assert batch.shape == (3 * TOKENS, D)
+        source = Sharded(np.zeros((10, 1, 2), np.float32))
+        assert list(SomeImages(source, np.array([0, 2, 7, 8, 9])).shard_sizes) == [2, 3]
+
+    def test_other_images_and_other_tokens_are_told_apart(self, tokens):
+        a, b = ArrayTokens(tokens[1]), ArrayTokens(tokens[3])
+        rows = np.arange(5)
+        names = {a.identity, b.identity}
+        names |= {SomeImages(a, rows).identity, SomeImages(a, rows + 1).identity}
+        assert len(names) == 4
+        assert SomeImages(a, rows).identity == SomeImages(ArrayTokens(tokens[1]), rows).identity
+
+    def test_a_memory_map_is_read_and_not_loaded(self, tmp_path, tokens):
+        np.save(tmp_path / "t.npy", tokens[1].astype(np.float16))
+        source = as_source(np.load(tmp_path / "t.npy", mmap_mode="r"))
+        assert source.read(np.array([2])).dtype == torch.float16
+        (batch,) = token_batches(source, np.array([2, 5]), only_class=True)
+        np.testing.assert_allclose(batch, tokens[1][[2, 5], :1], atol=2e-3)
 
     def test_held_out_images_are_drawn_and_disjoint(self):
         fit, left = split_images(20, 0.25, seed=3)
@@ -161,6 +174,7 @@ def test_every_point_is_trained_and_measured(tmp_path, tokens, grid):
         assert found.measured["images"] == 6
         assert found.measured["entropy"] is not None
         assert len(found.history) == 6
+        assert not (found.folder / "checkpoint.safetensors").exists()
         sae = load_sae(found.folder)
         assert (sae.d_model, sae.d_sae, sae.block) == (D, 16, found.point.block)
     low, high = result.points[1:3]

@@ -1,6 +1,6 @@
 """From a trained autoencoder and tokens of images to its report."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,17 +19,17 @@ from napari_cytosae.training.metrics import (
 )
 from napari_cytosae.training.report.examples import pick_examples
 from napari_cytosae.training.report.page import TrainingReport, write_report
-from napari_cytosae.training.sweep.run import ImageTokens
+from napari_cytosae.training.sweep.images import Images, as_source, token_batches
+from napari_cytosae.training.tokens.sources import TokenSource
 from napari_cytosae.training.trained import TrainedSae
 
-_IMAGES_AT_ONCE: Final = 8
 _BASELINE_TOKENS: Final = 50_000
 """Tokens to which the baselines are fitted, at most."""
 
 
 def report_on(
     trained: TrainedSae,
-    tokens: ImageTokens,
+    tokens: Images,
     path: str | Path,
     *,
     rows: Sequence[int] | None = None,
@@ -50,7 +50,7 @@ def report_on(
     trained
         The autoencoder, its recipe and its history.
     tokens
-        Of images, at the block it was trained on.
+        Of images, at the block it was trained on: a token store, or an array.
     path
         The HTML file to write.
     rows
@@ -84,41 +84,37 @@ def report_on(
         The file cannot be written.
     """
     sae = trained.sae
-    if len(tokens.shape) != 3 or tokens.shape[2] != sae.d_model:
+    source = as_source(tokens)
+    if source.shape[2] != sae.d_model:
         raise TrainingError(
-            f"The autoencoder reads tokens {sae.d_model} wide; these are of shape "
-            f"{tuple(tokens.shape)}."
+            f"The autoencoder reads tokens {sae.d_model} wide; these are {source.shape[2]} wide."
         )
-    every = np.arange(tokens.shape[0])
+    every = np.arange(source.shape[0])
     seen = every if rows is None else np.asarray(sorted(rows), np.int64)
     if not len(seen):
         raise TrainingError("There are no images to report on.")
     rest = np.setdiff1d(every, seen) if fit_rows is None else np.asarray(sorted(fit_rows))
     only_class = trained.config.class_token_only
 
-    def read(some: NDArray[np.int64]) -> NDArray[np.float32]:
-        batch = np.asarray(tokens[some], np.float32)
-        return batch[:, :1] if only_class else batch
-
-    def batches() -> Iterator[NDArray[np.float32]]:
-        for first in range(0, len(seen), _IMAGES_AT_ONCE):
-            yield read(seen[first : first + _IMAGES_AT_ONCE])
-
     own = None if labels is None else [labels[row] for row in seen]
     dictionaries = [sae_dictionary(sae)]
-    dictionaries += _baselines(read, rest if len(rest) else seen, trained, baseline_steps)
+    dictionaries += _baselines(source, rest if len(rest) else seen, trained, baseline_steps)
     found = evaluate(
-        batches, dictionaries, labels=own, permutations=permutations, cancelled=cancelled
+        lambda: token_batches(source, seen, only_class),
+        dictionaries,
+        labels=own,
+        permutations=permutations,
+        cancelled=cancelled,
     )
     profiles = found.profiles[0]
-    means = np.stack([read(seen[i : i + 1])[0].mean(0) for i in range(len(seen))])
+    means = np.concatenate([part.mean(1) for part in token_batches(source, seen, only_class)])
     centred = means - means.mean(0)
     alike = None
     if (np.linalg.norm(centred, axis=1) > 0).all():
         alike = monosemanticity(profiles, centred)
     examples = pick_examples(
         sae,
-        lambda place: read(seen[place : place + 1])[0],
+        lambda place: next(token_batches(source, seen[place : place + 1], only_class))[0],
         profiles,
         monosemanticity=alike,
         labels=own,
@@ -139,19 +135,19 @@ def report_on(
 
 
 def _baselines(
-    read: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    source: TokenSource,
     rows: NDArray[np.int64],
     trained: TrainedSae,
     steps: int,
 ) -> list[Dictionary]:
     """Fit the baselines to some tokens of some images, evenly picked."""
     sae = trained.sae
-    first = read(rows[:1])
-    count = max(1, min(len(rows), _BASELINE_TOKENS // first.shape[1]))
+    only_class = trained.config.class_token_only
+    per_image = 1 if only_class else source.shape[1]
+    count = max(1, min(len(rows), _BASELINE_TOKENS // per_image))
     some = rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
-    flat = np.concatenate(
-        [read(some[i : i + _IMAGES_AT_ONCE]) for i in range(0, len(some), _IMAGES_AT_ONCE)]
-    ).reshape(-1, sae.d_model)
+    parts = list(token_batches(source, some, only_class))
+    flat = np.concatenate(parts).reshape(-1, sae.d_model)
     active = float(np.diff(sae_dictionary(sae).encode(flat[:4096]).indptr).mean())
     components = int(np.clip(round(active), 1, sae.d_model))
     return [
