@@ -177,6 +177,24 @@ def test_bfloat16_is_near_and_leaves_the_original_alone(tmp_path, gated):
         rounded.dinov2_state()
 
 
+def test_packed_weights_follow_the_weights(backbone_file):
+    backbone = load_backbone(backbone_file, 1)
+    backbone(PIXELS)
+    with torch.no_grad():
+        backbone.blocks[1].mlp.fc2.weight.mul_(2.0)
+    state = backbone.dinov2_state()
+    torch.testing.assert_close(backbone(PIXELS), by_hand(state, PIXELS, 1), rtol=0, atol=1e-4)
+
+
+def test_gradients_reach_the_pixels(backbone_file):
+    backbone = load_backbone(backbone_file, 1)
+    pixels = PIXELS.clone().requires_grad_()
+    tokens = backbone(pixels)
+    tokens[:, 0].sum().backward()
+    assert pixels.grad.abs().sum() > 0
+    torch.testing.assert_close(tokens.detach(), backbone(PIXELS), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_moving_a_backbone_leaves_the_original_where_it_was(backbone_file, precision):
     # "meta" stands for any other device: it exists on every machine.

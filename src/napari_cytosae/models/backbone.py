@@ -1,6 +1,6 @@
 """DINOv2's vision transformer, cut after the block that the SAE reads."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -17,13 +17,15 @@ from torch import nn
 from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models.checkpoints import LazyTensor, read_checkpoint
 from napari_cytosae.models.device import Precision
+from napari_cytosae.models.fast_block import FastBlock
 from napari_cytosae.models.layouts import PATCH, BackboneShape, plain_dinov2, read_shape
-from napari_cytosae.models.mixed_block import MixedBlock
-from napari_cytosae.models.product import Linear
+from napari_cytosae.models.product import Linear, packs
 
 IMAGE_SIZE: Final = 224
 GRID: Final = IMAGE_SIZE // PATCH
 TOKENS: Final = 1 + GRID * GRID
+# Packing float32 weights takes their size again; above this (ViT-G) they are used as they lie.
+_MOST_PACKED_BYTES: Final = 3 << 29
 
 
 class Backbone(nn.Module):
@@ -55,6 +57,8 @@ class Backbone(nn.Module):
         self.block = block
         self.precision: Precision = "float32"
         self._twins: dict[tuple[torch.device, Precision], Backbone] = {}
+        self._packed: list[FastBlock] = []
+        self._packed_of: list[tuple[int, int]] = []
         d = shape.d_model
         self.cls_token = nn.Parameter(torch.empty(1, 1, d))
         self.pos_embed = nn.Parameter(torch.empty(1, TOKENS, d))
@@ -108,10 +112,32 @@ class Backbone(nn.Module):
         """
         if pixels.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"pixels must be (B, 3, 224, 224), not {tuple(pixels.shape)}")
-        x = self.patch_embed(pixels)
+        x: torch.Tensor = self.patch_embed(pixels)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
-        tokens: torch.Tensor = self.blocks(x)
-        return tokens
+        block: Callable[[torch.Tensor], torch.Tensor]
+        for block in self._running(pixels.requires_grad):
+            x = block(x)
+        return x
+
+    def _running(self, differentiable: bool) -> "Iterable[nn.Module]":
+        """Give the blocks as they run fastest: on x86, with their weights packed once."""
+        parameters = list(self.blocks.parameters())
+        if (
+            differentiable
+            or self.device.type != "cpu"
+            or not packs(torch.float32)
+            or self.precision != "float32"
+            or sum(parameter.nbytes for parameter in parameters) > _MOST_PACKED_BYTES
+        ):
+            return self.blocks
+        state = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
+        if self._packed_of != state:
+            self._packed = self._fast_blocks(self.device, torch.float32)
+            self._packed_of = state
+        return self._packed
+
+    def _fast_blocks(self, device: torch.device, dtype: torch.dtype) -> list[FastBlock]:
+        return [FastBlock(block, self.shape.gated, device, dtype) for block in self.blocks]
 
     def configured(self, device: torch.device, precision: Precision) -> "Backbone":
         """Give this backbone on `device` and in `precision`; weights are shared where they can be.
@@ -136,11 +162,8 @@ class Backbone(nn.Module):
             if not (mixed and name.startswith("blocks."))
         }
         if mixed:
-            blocks = nn.Sequential(
-                *(MixedBlock(block, self.shape.gated, device) for block in self.blocks)
-            )
-            shared[id(self.blocks)] = blocks
-        shared[id(self._twins)] = {}
+            shared[id(self.blocks)] = nn.Sequential(*self._fast_blocks(device, torch.bfloat16))
+        shared |= {id(self._twins): {}, id(self._packed): [], id(self._packed_of): []}
         clone = deepcopy(self, shared).eval()
         clone.precision = precision
         self._twins[device, precision] = clone
