@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from napari_cytosae import __version__
+from napari_cytosae.cli.atlas_commands import atlas
 from napari_cytosae.cli.bundle_commands import bundles, check_pair
 from napari_cytosae.cli.group import Commands
 
@@ -200,6 +201,7 @@ def demo(
     raise typer.Exit(run_demo(image, out, view=view, overwrite=overwrite))
 
 
+app.add_typer(atlas, name="atlas")
 app.add_typer(bundles, name="bundles")
 
 

@@ -342,7 +342,7 @@ class DataSet:
         patches = references.patches[concept_id, rows].astype(np.int64)
         sources = references.sources[concept_id, rows]
         paths = [self.sources.paths[source] if source >= 0 else "" for source in sources]
-        images = self._images(sources, references.cells[concept_id, rows])
+        images = self.images_of(sources, references.cells[concept_id, rows])
         known = patches >= 0
         classes = references.labels[concept_id, rows]
         return pd.DataFrame(
@@ -373,7 +373,8 @@ class DataSet:
             return []
         return resolve_images(info.image_folder, self.references, info.classes, info.n_images)
 
-    def _images(self, sources: NDArray[np.int32], cells: NDArray[np.int64]) -> list[str]:
+    def images_of(self, sources: NDArray[np.int32], cells: NDArray[np.int64]) -> list[str]:
+        """Give paths or names of the images of some cells; empty where they are not known."""
         if self.info.kind == "published":
             files = self.published_images
             return [str(files[index]) if files else "" for index in cells]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cytosae.concepts.atlas.measures import NO_LABEL
+from napari_cytosae.concepts.cell import GRID
 
 NO_SOURCE = -1
 NO_PATCH = -1
@@ -57,6 +58,13 @@ class References:
     def filled(self) -> NDArray[np.bool_]:
         """(d_sae, k) which places hold a cell."""
         return self.values > 0
+
+    def patch_places(
+        self, at: tuple[NDArray[np.intp], NDArray[np.intp]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Give row and column of some references' patches, and whether each is known."""
+        patches = self.patches[at].astype(np.int64)
+        return patches // GRID, patches % GRID, patches != NO_PATCH
 
     def first(self, k: int) -> "References":
         """Give the first k places only."""

@@ -14,10 +14,13 @@ IMAGES, UNITS, PATCHES, ABOVE = range(4)
 """Columns of totals."""
 
 _NO_PATCH = -1
-_COUNT = 49
-_ONE = 1 << _COUNT
-"""A patch in which a concept is active, in the number that also holds the sum over tokens: 257
-tokens of the largest half-precision number, in steps of 2⁻²⁴, stay below 2⁴⁹."""
+# Sum over tokens (in steps of 2⁻²⁴), patches and tokens above τ share 64 bits, so that one look-up
+# serves all three: 42, 9 and 9 bits. 257 tokens of up to 1,016 stay below 2⁴².
+_SUM_BITS = 42
+_ABOVE_AT = 51
+_LARGEST_PACKED = 0x63F0
+# Cells with larger values get 49 bits for the sum, and their tokens above τ are counted apart.
+_WIDE_SUM_BITS = 49
 
 
 @cache
@@ -56,7 +59,7 @@ def count_entries(
     concept_ids, bits, indptr
         CSR rows of tokens; values as the bits of half precision.
     n_tokens
-        Tokens per cell.
+        Tokens per cell, fewer than 512.
     at_most
         Bits of the largest value that is not above τ.
     limit
@@ -77,14 +80,14 @@ def count_entries(
     for cell in range(n_cells):
         longest = max(longest, indptr[(cell + 1) * n_tokens] - indptr[cell * n_tokens])
     d_sae = len(limit)
-    # By concept, 0 between cells: the sum and the count of patches in one number, the tokens above
-    # τ, and the largest value with its entry: of equals the first, which is of the first token.
+    # By concept, 0 between cells: what is summed up, tokens above τ where they are counted apart,
+    # whether the cell is offered, and the largest value with its entry, of equals the first.
     sums = np.zeros(d_sae, np.int64)
     above = np.zeros(d_sae, np.int16)
+    offered = np.zeros(d_sae, np.bool_)
     largest = np.zeros(d_sae, np.int64)
     # By entry of the cell.
     steps = np.empty(longest, np.int64)
-    ranked = np.empty(longest, np.int64)
     found = np.empty(longest + 1, np.int32)
     # More than is needed; pages that nothing is written to take no memory.
     offer_cells = np.empty(n_entries, np.int32)
@@ -98,21 +101,25 @@ def count_entries(
     n_kept = 0
     for cell in range(n_cells):
         first = indptr[cell * n_tokens]
-        rows = indptr[cell * n_tokens : (cell + 1) * n_tokens + 1]
         of_class_token = indptr[cell * n_tokens + 1] - first
         n = indptr[(cell + 1) * n_tokens] - first
         ids = concept_ids[first : first + n]
         halves = bits[first : first + n]
+        wide = False
+        for entry in range(n):
+            wide |= halves[entry] > _LARGEST_PACKED
+        sum_bits = _WIDE_SUM_BITS if wide else _SUM_BITS
+        one_patch = np.int64(1) << sum_bits
+        one_above = np.int64(0) if wide else np.int64(1) << _ABOVE_AT
         for entry in range(n):
             half = np.int64(halves[entry])
             exponent = half >> 10
             normal = np.int64(exponent > 0)
             mantissa = (half & 1023) | (normal << 10)
-            steps[entry] = (mantissa << (exponent - normal)) + _ONE
-            ranked[entry] = (half << 32) + (n - entry)
+            is_above = np.int64(half > at_most)
+            steps[entry] = (mantissa << (exponent - normal)) + one_patch + is_above * one_above
         for entry in range(of_class_token):
-            steps[entry] -= _ONE
-            ranked[entry] = 0
+            steps[entry] -= one_patch
         n_found = 0
         for entry in range(n):
             concept = ids[entry]
@@ -120,36 +127,54 @@ def count_entries(
             found[n_found] = concept
             n_found += before == 0
             sums[concept] = before + steps[entry]
-        for entry in range(n):
-            concept = ids[entry]
-            largest[concept] = max(largest[concept], ranked[entry])
-        for entry in range(n):
-            above[ids[entry]] += halves[entry] > at_most
+        if wide:
+            for entry in range(n):
+                above[ids[entry]] += halves[entry] > at_most
+        n_before = n_offers
         for at in range(n_found):
             concept = found[at]
-            units = sums[concept] & (_ONE - 1)
+            both = sums[concept]
+            units = both & (one_patch - 1)
+            counts = both >> sum_bits
             totals[concept, 0] += 1
             totals[concept, 1] += units
-            totals[concept, 2] += sums[concept] >> _COUNT
-            totals[concept, 3] += above[concept]
+            totals[concept, 2] += counts & 511
+            totals[concept, 3] += above[concept] if wide else counts >> (_ABOVE_AT - _SUM_BITS)
+            sums[concept] = 0
+            above[concept] = 0
             if units >= limit[concept]:
-                peak = _NO_PATCH
-                if largest[concept] > 0:
-                    entry = first + n - (largest[concept] & 0xFFFFFFFF)
-                    peak = np.searchsorted(rows, entry, side="right") - 2
+                offered[concept] = True
                 offer_cells[n_offers] = cell
                 offer_concepts[n_offers] = concept
                 offer_units[n_offers] = units
-                offer_peaks[n_offers] = peak
                 n_offers += 1
             if wanted[cell]:
                 kept_concepts[n_kept] = concept
                 kept_units[n_kept] = units
                 n_kept += 1
-            sums[concept] = 0
-            above[concept] = 0
-            largest[concept] = 0
         kept_rows[cell + 1] = n_kept
+        if n_offers > n_before:
+            for entry in range(of_class_token, n):
+                concept = ids[entry]
+                if offered[concept]:
+                    ranked = (np.int64(halves[entry]) << 32) + (n - entry)
+                    largest[concept] = max(largest[concept], ranked)
+        for at in range(n_before, n_offers):
+            concept = offer_concepts[at]
+            peak = _NO_PATCH
+            if largest[concept] > 0:
+                entry = first + n - (largest[concept] & 0xFFFFFFFF)
+                token, end = 0, n_tokens  # the token is the last one that begins at or before
+                while end - token > 1:
+                    middle = (token + end) // 2
+                    if indptr[cell * n_tokens + middle] <= entry:
+                        token = middle
+                    else:
+                        end = middle
+                peak = token - 1
+            offer_peaks[at] = peak
+            offered[concept] = False
+            largest[concept] = 0
     return (
         offer_cells[:n_offers].copy(),
         offer_concepts[:n_offers].copy(),

@@ -1,0 +1,237 @@
+"""The commands ``napari-cytosae atlas …``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from napari_cytosae.cli.group import Commands
+
+atlas = typer.Typer(
+    cls=Commands,
+    help="Build, import, search and show atlases: what each concept is over whole data sets.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+
+
+class TissueChoice(StrEnum):
+    """Tissues that carrying over is told for."""
+
+    blood = "blood"
+    bone_marrow = "bone-marrow"
+
+
+_TISSUES: dict[TissueChoice | None, Literal["blood", "bone marrow", ""]] = {
+    TissueChoice.blood: "blood",
+    TissueChoice.bone_marrow: "bone marrow",
+    None: "",
+}
+
+AtlasArgument = Annotated[
+    Path, typer.Argument(metavar="ATLAS", help="The folder of an atlas.", show_default=False)
+]
+OutOption = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="The atlas's folder.", show_default=False)
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace another atlas that is there.")
+]
+DataSetOption = Annotated[
+    str | None,
+    typer.Option("--data-set", metavar="NAME", help="One of the atlas's data sets. [default: all]"),
+]
+
+
+@atlas.command("build")
+def atlas_build(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|FOLDER",
+            help="Run folders, or folders that hold some; or a folder of images, one folder for "
+            "each class, which are encoded whole.",
+            show_default=False,
+        ),
+    ],
+    out: OutOption,
+    name: Annotated[
+        str | None, typer.Option(help="What the data set is called. [default: the folder's name]")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folder|COLUMN|FILE.csv",
+            help="The cells' classes: the folder that a run lies in, a column of its table of "
+            "cells, or a table with the columns image, class and perhaps cell.",
+        ),
+    ] = None,
+    tissue: Annotated[TissueChoice | None, typer.Option(help="What the data set shows.")] = None,
+    k: Annotated[
+        int, typer.Option("--references", "-k", min=1, help="Reference cells for each concept.")
+    ] = 10,
+    threshold: Annotated[
+        float, typer.Option(min=0, help="Tokens above this activation are counted (the paper's τ).")
+    ] = 0.2,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads that read runs. [default: processors, up to 4]"),
+    ] = None,
+    bundle: Annotated[
+        str, typer.Option(metavar="NAME|DIR", help="For images: the bundle to encode them with.")
+    ] = "starter",
+    device: Annotated[str, typer.Option(help="For images: auto, cpu, cuda or mps.")] = "auto",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Count the concepts of stored runs, or of images.
+
+    A build that was stopped goes on when the command is repeated; with more runs, a finished one
+    takes them in.
+    """
+    from napari_cytosae.cli.atlas import build
+
+    build(
+        sources,
+        out,
+        name=name,
+        labels=labels,
+        tissue=_TISSUES[tissue],
+        k=k,
+        threshold=threshold,
+        workers=workers,
+        bundle=bundle,
+        device=device,
+        overwrite=overwrite,
+    )
+
+
+@atlas.command("import")
+def atlas_import(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER",
+            help="Feature-data folders as CytoSAE publishes them, or a folder of such.",
+            show_default=False,
+        ),
+    ],
+    out: OutOption,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR", help="The bundle whose SAE they are of, so that names are shared."
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Read the published statistics of CytoSAE into an atlas, each folder a data set."""
+    from napari_cytosae.cli.atlas import import_published
+
+    import_published(folders, out, bundle=bundle, overwrite=overwrite)
+
+
+@atlas.command("show")
+def atlas_show(
+    path: AtlasArgument,
+    concept: Annotated[
+        int | None, typer.Argument(metavar="CONCEPT", help="Number of a concept.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page with the reference cells' pictures."),
+    ] = None,
+    k: Annotated[
+        int, typer.Option("--references", "-k", min=1, help="Reference cells of each data set.")
+    ] = 10,
+) -> None:
+    """Show an atlas, or one of its concepts.
+
+    The page holds its pictures within itself. Reference cells are cut from their images where
+    those are at hand, with the concept's map beside them.
+    """
+    from napari_cytosae.cli.atlas import show_atlas, show_concept
+
+    if concept is None:
+        if html is not None:
+            raise typer.BadParameter("--html shows one concept; give its number.")
+        show_atlas(path)
+    else:
+        show_concept(path, concept, html, k)
+
+
+@atlas.command("search")
+def atlas_search(
+    path: AtlasArgument,
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help="All must be found.")],
+    most: Annotated[int, typer.Option("--most", min=1, help="Concepts that are listed.")] = 20,
+) -> None:
+    """Find concepts by name, suggestion, evidence or number (#123)."""
+    from napari_cytosae.cli.atlas import search
+
+    search(path, " ".join(words), most)
+
+
+@atlas.command("focus")
+def atlas_focus(
+    path: AtlasArgument,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, help="Mean activation. [default: the valley between the modes]"),
+    ] = None,
+    data_set: DataSetOption = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the modes and the threshold.")
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv", help="List the concepts in focus, as analyze --focus reads."
+        ),
+    ] = None,
+) -> None:
+    """Choose the concepts worth showing and computing, by mean activation."""
+    from napari_cytosae.cli.atlas import focus
+
+    focus(path, threshold, data_set, picture, ids)
+
+
+@atlas.command("tables")
+def atlas_tables(path: AtlasArgument, out: OutOption) -> None:
+    """Write concepts.csv, references.csv and, with labels, generalisation.csv."""
+    from napari_cytosae.cli.atlas import write_tables
+
+    write_tables(path, out)
+
+
+@atlas.command("merge")
+def atlas_merge(
+    atlases: Annotated[
+        list[Path], typer.Argument(metavar="ATLAS", help="Two or more.", show_default=False)
+    ],
+    out: OutOption,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Put atlases of one model together.
+
+    Data sets of one name are added up, others stand side by side.
+    """
+    from napari_cytosae.cli.atlas import merge
+
+    if len(atlases) < 2:
+        raise typer.BadParameter("Give two atlases or more.")
+    merge(atlases, out, overwrite=overwrite)
+
+
+@atlas.command("link")
+def atlas_link(
+    path: AtlasArgument,
+    data_set: Annotated[str, typer.Argument(metavar="DATA-SET", help="A published one.")],
+    images: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Its images, one folder for each class.")
+    ],
+) -> None:
+    """Say where the original images of a published data set lie, so that references show them."""
+    from napari_cytosae.cli.atlas import link
+
+    link(path, data_set, images)
