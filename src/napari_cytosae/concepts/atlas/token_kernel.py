@@ -105,9 +105,10 @@ def count_entries(
         n = indptr[(cell + 1) * n_tokens] - first
         ids = concept_ids[first : first + n]
         halves = bits[first : first + n]
-        wide = False
+        n_large = 0
         for entry in range(n):
-            wide |= halves[entry] > _LARGEST_PACKED
+            n_large += halves[entry] > _LARGEST_PACKED
+        wide = n_large > 0
         sum_bits = _WIDE_SUM_BITS if wide else _SUM_BITS
         one_patch = np.int64(1) << sum_bits
         one_above = np.int64(0) if wide else np.int64(1) << _ABOVE_AT
