@@ -281,3 +281,38 @@ def test_view_opens_a_run_with_its_image_and_cells(
     assert image.scale[0] == pytest.approx(smear.microns_per_pixel)
     (cells,) = (layer for layer in opened.layers if layer.name.startswith("cells of"))
     assert len(cells.features) == len(run)
+
+
+def test_shift_click_shows_what_differs_between_two_cells(
+    viewer: napari.Viewer, open_dock: Open, smear: SampleSmear
+) -> None:
+    image = add_smear(viewer, smear)
+    dock = analysed(open_dock())
+    session, panel = dock.session, dock.panel
+    first, second, third = session.results.cell_labels[:3]
+    places = {
+        label: world_of(image, tuple(session.results.row(label)[["centroid_y", "centroid_x"]]))
+        for label in (first, second, third)
+    }
+    click(viewer, places[first])
+    click(viewer, places[second], modifiers=("Shift",))
+    assert session.cells == [first, second]
+    assert not panel.other.isHidden()
+    assert panel.facts.isHidden()
+    differences = session.results.run.compare(first, second)
+    assert [row.concept_id for row in panel.concepts.rows] == [d.concept_id for d in differences]
+    assert panel.concepts.rows[0].strength == pytest.approx(differences[0].difference)
+    rings = next(layer for layer in viewer.layers if layer.name == "also selected")
+    assert rings.visible
+    assert len(rings.data) == 1
+    assert dock.form.cells.findText("also", Qt.MatchFlag.MatchContains) < 0
+    click(viewer, places[third], modifiers=("Shift",))
+    assert session.cells == [first, second, third]
+    click(viewer, places[third], modifiers=("Shift",))
+    click(viewer, places[first], modifiers=("Shift",))
+    assert session.cells == [second]
+    assert not rings.visible
+    assert panel.title.text() == f"Cell {second}"
+    session.select_also(first)
+    press(dock, panel.crop, Qt.Key.Key_Escape)
+    assert session.cells == [second]

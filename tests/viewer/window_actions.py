@@ -36,12 +36,17 @@ def analysed(dock: CytoSAEDock) -> CytoSAEDock:
     return dock
 
 
-def click(viewer: napari.Viewer, world: tuple[float, float], drag_px: float = 0.0) -> None:
+def click(
+    viewer: napari.Viewer,
+    world: tuple[float, float],
+    drag_px: float = 0.0,
+    modifiers: tuple[str, ...] = (),
+) -> None:
     """Click (or drag) on the canvas at a point in world coordinates."""
 
     class Event:
         def __init__(self, kind: str, shift: float) -> None:
-            self.type, self.button, self.modifiers = kind, 1, ()
+            self.type, self.button, self.modifiers = kind, 1, modifiers
             self.position = world
             self.pos = np.array([100.0, 100.0 + shift])
 

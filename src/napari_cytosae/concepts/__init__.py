@@ -10,6 +10,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from napari_cytosae.concepts.analysis import analyze, analyze_steps
     from napari_cytosae.concepts.cell import ActiveConcept, CellActivations
+    from napari_cytosae.concepts.difference import ConceptDifference, compare_cells
     from napari_cytosae.concepts.encode import (
         EncodedBatch,
         EncodeOptions,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "analysis": ["analyze", "analyze_steps"],
     "cell": ["ActiveConcept", "CellActivations"],
+    "difference": ["ConceptDifference", "compare_cells"],
     "encode": ["EncodeOptions", "EncodedBatch", "encode_crops", "encode_one"],
     "focus": ["read_focus"],
     "job": ["AnalysisJob", "default_folder"],
@@ -46,6 +48,7 @@ __all__ = [
     "Canvas",
     "CellActivations",
     "CellsFound",
+    "ConceptDifference",
     "EncodeOptions",
     "EncodedBatch",
     "PlacedMap",
@@ -54,6 +57,7 @@ __all__ = [
     "analyze",
     "analyze_steps",
     "colour_by",
+    "compare_cells",
     "default_folder",
     "encode_crops",
     "encode_one",

@@ -18,6 +18,7 @@ from napari_cytosae.concepts.cell import (
     CellActivations,
     check_concept,
 )
+from napari_cytosae.concepts.difference import ConceptDifference, compare_cells
 from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
 from napari_cytosae.concepts.manifest import RunManifest
 from napari_cytosae.concepts.naming.dictionary import Dictionary
@@ -257,6 +258,16 @@ class Run:
     ) -> list[ActiveConcept]:
         """Do what `active_concepts` does for a cell that has been read already."""
         return cell.active_concepts(patch, k, frequencies=self._frequencies, names=self.names)
+
+    def compare(self, first: int, second: int, k: int | None = None) -> list[ConceptDifference]:
+        """Rank the concepts by how much two cells of this run differ; see `compare_cells`.
+
+        Raises
+        ------
+        RunError
+            Where there is no such cell, or one is not encoded yet.
+        """
+        return compare_cells(self.cell(first), self.cell(second), k, names=self.names)
 
     def concepts_at(
         self, label: int, patch: tuple[int, int], k: int | None = None

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QImage
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -17,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cytosae.concepts import ActiveConcept
+from napari_cytosae.concepts import ActiveConcept, ConceptDifference
 from napari_cytosae.viewer.concept_list import ConceptList, ConceptRow, percent
 from napari_cytosae.viewer.crop_view import CropView, heat_image
 from napari_cytosae.viewer.session import Session
@@ -71,8 +72,12 @@ class CellPanel(QWidget):
         self.facts.setWordWrap(True)
         self.facts.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.facts.setMinimumWidth(90)
+        self.other = CropView()
+        self.other.setToolTip("The other cell, as the model saw it (Esc ends the comparison).")
+        self.other.setVisible(False)
         top = QHBoxLayout()
         top.addWidget(self.crop)
+        top.addWidget(self.other)
         top.addWidget(self.facts, 1)
 
         self.heading = QLabel()
@@ -133,6 +138,7 @@ class CellPanel(QWidget):
         self.next.setEnabled(has_cells)
         if results is None or label is None:
             self._shown = None
+            self._show_other()
             self.title.setText("No cell selected")
             self.crop.show_crop(None)
             self.facts.setText("")
@@ -144,7 +150,28 @@ class CellPanel(QWidget):
             self.crop.show_crop(results.crop(label))
             self.facts.setText(self._facts(label))
         self.crop.show_chosen(session.patch)
+        self._show_other()
         self._show_concepts()
+
+    @property
+    def _compared(self) -> int | None:
+        """Cell that the selected one is compared with: the last that was added to it."""
+        return self._session.also[-1] if self._session.also else None
+
+    def _show_other(self) -> None:
+        """Show the crop of the cell that is compared with, in the place of the facts."""
+        results, other = self._session.results, self._compared
+        self.other.setVisible(other is not None)
+        self.facts.setVisible(other is None)
+        if other is None or results is None:
+            self.other.show_crop(None)
+            self.title.setText(f"Cell {self._session.selected}")
+            return
+        self.other.show_crop(results.crop(other))
+        more = len(self._session.also) - 1
+        self.title.setText(
+            f"Cells {self._session.selected} and {other}" + (f", {more} more" if more else "")
+        )
 
     def _facts(self, label: int) -> str:
         """Size and place of a cell, with units."""
@@ -165,16 +192,23 @@ class CellPanel(QWidget):
     def _show_concepts(self) -> None:
         session = self._session
         results, label, patch = session.results, session.selected, session.patch
-        concepts: list[ActiveConcept] = []
+        other = self._compared
+        rows: list[ConceptRow] = []
         if results is not None and label is not None:
-            concepts = results.active_concepts(label, patch)
-        self.concepts.show_rows([self._line(concept) for concept in concepts])
+            if other is not None:
+                differences = results.differences(label, other)
+                rows = [self._difference(each, label, other) for each in differences]
+            else:
+                rows = [self._line(each) for each in results.active_concepts(label, patch)]
+        self.concepts.show_rows(rows)
         self.whole_cell.setVisible(patch is not None)
         if results is None or label is None:
             analysed = results is not None and results.run is not None and len(results) > 0
             self.heading.setText(NONE_SELECTED if analysed else EMPTY)
         elif results.answer(label) is None:
             self.heading.setText("This cell is still to be encoded; Run goes on with it.")
+        elif other is not None:
+            self.heading.setText(f"What differs · + more in cell {label}, − more in cell {other}")
         elif patch is not None:
             self.heading.setText(f"Concepts at patch row {patch[0] + 1}, column {patch[1] + 1}")
         else:
@@ -201,6 +235,19 @@ class CellPanel(QWidget):
             concept.suggested,
         )
 
+    def _difference(self, difference: ConceptDifference, label: int, other: int) -> ConceptRow:
+        concept = difference.concept_id
+        return ConceptRow(
+            concept,
+            difference.name,
+            difference.difference,
+            None,
+            f"#{concept}: {difference.first:.3f} in cell {label}, {difference.second:.3f} in cell "
+            f"{other}, on average over their tokens",
+            self._session.hue(concept),
+            signed=True,
+        )
+
     def _show_context(self) -> None:
         """Say the chosen concept's numbers with their context."""
         chosen = self.concepts.chosen_id()
@@ -213,18 +260,24 @@ class CellPanel(QWidget):
         self.pin.setText("Un&pin" if pinned else "&Pin map")
 
     def _show_heats(self) -> None:
-        """Lay the maps of the pinned concepts, and of the one looked at, over the crop."""
-        session = self._session
-        results = session.results
-        answer = results.answer(session.selected) if results is not None else None
-        heats = []
-        if answer is not None:
-            looked_at = [session.preview] if session.preview is not None else list(session.pins)
-            for concept_id in looked_at:
-                values = answer.concept_map(concept_id)
-                top = results.full_scale(concept_id)
-                heats.append(heat_image(values, top, session.map_hue(concept_id)))
-        self.crop.show_heats(heats)
+        """Lay the maps of the pinned concepts, or of the one looked at, over the crops."""
+        for view, label in ((self.crop, self._session.selected), (self.other, self._compared)):
+            view.show_heats(self._heats(label))
+
+    def _heats(self, label: int | None) -> list[QImage]:
+        session, results = self._session, self._session.results
+        answer = results.answer(label) if results is not None else None
+        if answer is None:
+            return []
+        looked_at = [session.preview] if session.preview is not None else list(session.pins)
+        return [
+            heat_image(
+                answer.concept_map(concept_id),
+                results.full_scale(concept_id),
+                session.map_hue(concept_id),
+            )
+            for concept_id in looked_at
+        ]
 
     # -- what the user does ----------------------------------------------------------------
 
@@ -238,6 +291,7 @@ class CellPanel(QWidget):
     def show_bare(self, bare: bool) -> None:
         """Show the crop without maps while ``bare`` holds."""
         self.crop.show_bare(bare)
+        self.other.show_bare(bare)
 
     def _on_hover(self, concept_id: int | None) -> None:
         # Leaving the list gives the chosen concept's map back.
@@ -259,8 +313,9 @@ class CellPanel(QWidget):
             self.full.emit()
 
     def _on_smooth(self, smooth: bool) -> None:
-        self.crop.smooth = smooth
-        self.crop.update()
+        for view in (self.crop, self.other):
+            view.smooth = smooth
+            view.update()
         self.smooth_toggled.emit(smooth)
 
 

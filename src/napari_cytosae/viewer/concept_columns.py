@@ -69,7 +69,7 @@ COLUMNS = (
     Column("name", "Name", "Name in the dictionary; suggested names are in italics.", "text"),
     Column("evidence", "Labels say", "What the labels of the reference cells say.", "text"),
     Column(
-        IN_CELL, "this cell", "Mean activation over the selected cell's tokens.", "number"
+        IN_CELL, "this cell", "Mean activation over the tokens of the selected cells.", "number"
     ),
     Column(
         IN_SLIDE, "this slide", "Share of the cells of this run in which it is active.", "share"

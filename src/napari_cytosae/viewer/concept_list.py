@@ -33,6 +33,7 @@ class ConceptRow:
     facts: str  # the sentence of the tooltip: numbers with their context
     hue: str | None  # of a pinned concept
     suggested: bool = False  # no person has given the name
+    signed: bool = False  # the strength is a difference, and its bar grows either way
 
     @property
     def title(self) -> str:
@@ -62,7 +63,7 @@ class ConceptModel(QAbstractListModel):
     @property
     def top(self) -> float:
         """Strength that fills a bar."""
-        return self.rows[0].strength if self.rows else 1.0
+        return abs(self.rows[0].strength) if self.rows else 1.0
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.rows)
@@ -122,9 +123,13 @@ class _ConceptDelegate(QStyledItemDelegate):
         )
         painter.drawText(title, Qt.AlignmentFlag.AlignVCenter, shown)
 
-        length = max(bar_room * min(row.strength / max(model.top, 1e-12), 1.0), 2.0)
+        share = min(abs(row.strength) / max(model.top, 1e-12), 1.0)
         height = rect.height() * 0.4
-        bar = QRectF(right - bar_room, rect.center().y() - height / 2 + 1, length, height)
+        start, length = float(right - bar_room), max(bar_room * share, 2.0)
+        if row.signed:  # from the middle, to the left for what the other cell has more of
+            length = max(bar_room / 2 * share, 2.0)
+            start += bar_room / 2 - (length if row.strength < 0 else 0.0)
+        bar = QRectF(start, rect.center().y() - height / 2 + 1, length, height)
         painter.setPen(Qt.PenStyle.NoPen)
         fill = hue or QColor(text)
         if hue is None:
@@ -135,7 +140,9 @@ class _ConceptDelegate(QStyledItemDelegate):
         numbers = QRect(right + 2, rect.top(), self.NUMBERS - 6, rect.height())
         painter.setFont(option.font)
         painter.setPen(text)
-        number = f"{row.strength:.2f}" if row.share is None else percent(row.share)
+        number = percent(row.share) if row.share is not None else f"{row.strength:.2f}"
+        if row.signed:
+            number = f"{row.strength:+.2f}".replace("-", "−")
         painter.drawText(
             numbers, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, number
         )

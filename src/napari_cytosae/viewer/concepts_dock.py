@@ -94,7 +94,7 @@ class ConceptsDock(QWidget):
         for text, key in (
             ("everywhere", EVERYWHERE),
             ("on this slide", SLIDE),
-            ("in this cell", CELL),
+            ("in the selected cells", CELL),
             ("starred", STARRED),
         ):
             self.scope.addItem(text, key)
@@ -298,16 +298,17 @@ class ConceptsDock(QWidget):
 
     def _on_selection(self) -> None:
         """Show how strong each concept is in the selected cell."""
-        results, label = self.session.results, self.session.selected
+        results = self.session.results
         if not self._n or results is None:
             return
         values = np.full(self._n, np.nan)
-        answer = results.answer(label)
-        if answer is not None and answer.d_sae == self._n:
+        answers = [results.answer(label) for label in self.session.cells]
+        known = [answer for answer in answers if answer is not None and answer.d_sae == self._n]
+        for answer in known:
             summary = answer.summary(threshold=0.0)
-            values[summary.concept_ids] = summary.mean
+            before = np.nan_to_num(values[summary.concept_ids])
+            values[summary.concept_ids] = before + summary.mean / len(known)
         self.table.concepts.replace(IN_CELL, values)
-        self._in_cell = values > 0
         if self.scope.currentData() == CELL:
             self._filter()
 

@@ -112,9 +112,11 @@ class CytoSAEDock(QWidget):
         self._viewer.bind_key("P", lambda _: self.panel.step(-1), overwrite=True)
 
     def _on_escape(self) -> None:
-        """Cancel what works; otherwise widen a chosen patch to its cell."""
+        """Cancel what works; else leave a comparison, or widen a chosen patch to its cell."""
         if self.jobs.busy:
             self.cancel()
+        elif self.session.also:
+            self.session.select(self.session.selected)
         else:
             self.session.select_patch(None)
 
@@ -261,7 +263,11 @@ class CytoSAEDock(QWidget):
         results, source = self.session.results, self.session.source
         layer = self.form.layer
         if results is not None and results.run is not None and layer is source:
-            self.session.select(results.label_at(*pixel_at(source, world)))
+            label = results.label_at(*pixel_at(source, world))
+            if "Shift" not in modifiers:
+                self.session.select(label)
+            elif label is not None:
+                self.session.select_also(label)
             return
         if layer is None or self.jobs.busy or not self.isVisible():
             return

@@ -8,7 +8,7 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 import pandas as pd
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 
 from napari_cytosae.concepts.maps import placed
@@ -38,6 +38,7 @@ class ResultLayers:
         self._session = session
         self._cells: ReferenceType[Labels] | None = None
         self._outline: ReferenceType[Labels] | None = None
+        self._rings: ReferenceType[Points] | None = None
         self._preview: ReferenceType[Image] | None = None
         self._coloured: ReferenceType[Labels] | None = None
         self._maps: dict[int, ReferenceType[Image]] = {}
@@ -48,6 +49,7 @@ class ResultLayers:
         self._refreshed = 0.0
         session.results_changed.connect(self._show_results)
         session.selection_changed.connect(self._show_outline)
+        session.selection_changed.connect(self._show_rings)
         session.selection_changed.connect(self._show_preview)
         session.preview_changed.connect(self._show_preview)
         session.pins_changed.connect(self._show_pins)
@@ -79,7 +81,10 @@ class ResultLayers:
 
     def is_result(self, layer: Layer) -> bool:
         """Tell whether a layer is one of ours."""
-        ours = (self._cells, self._outline, self._preview, self._coloured, *self._maps.values())
+        ours = (
+            self._cells, self._outline, self._rings, self._preview, self._coloured,
+            *self._maps.values(),
+        )  # fmt: skip
         return any(reference is not None and reference() is layer for reference in ours)
 
     # -- showing ---------------------------------------------------------------------------
@@ -167,6 +172,39 @@ class ResultLayers:
                 setattr(layer, key, value)
             layer.visible = True
         layer.contour = 2 * outline_px(results)
+
+    def _show_rings(self) -> None:
+        """Ring the cells that are selected beside the one on show."""
+        session, layer = self._session, self._living(self._rings)
+        results, source = session.results, session.source
+        if results is None or source is None or not session.also:
+            if layer is not None:
+                layer.visible = False
+            return
+        rows = [results.row(label) for label in session.also]
+        centres = np.array([[row["centroid_y"], row["centroid_x"]] for row in rows], float)
+        across = [
+            1.3 * max(row["box_y1"] - row["box_y0"], row["box_x1"] - row["box_x0"]) for row in rows
+        ]
+        if layer is None:
+            layer = Points(
+                centres,
+                name="also selected",
+                size=np.array(across, float),
+                face_color="transparent",
+                border_color=OUTLINE,
+                border_width=0.05,
+                blending=_BLENDING,
+                **placement(source),
+            )
+            self._rings = ref(layer)
+            self._add(layer)
+            return
+        layer.data = centres
+        layer.size = np.array(across, float)
+        for key, value in placement(source).items():
+            setattr(layer, key, value)
+        layer.visible = True
 
     def _show_preview(self) -> None:
         """Show the map of the concept that is looked at, over the selected cell only."""
@@ -274,7 +312,7 @@ class ResultLayers:
 
     def hide_all(self, hidden: bool) -> None:
         """Leave the bare cells while ``hidden`` holds, then show again what was shown."""
-        ours = [self._living(r) for r in (self._cells, self._outline, self._preview)]
+        ours = [self._living(r) for r in (self._cells, self._outline, self._rings, self._preview)]
         ours += [self.coloured, *(self.map_layer(concept_id) for concept_id in self._maps)]
         for layer in ours:
             if layer is None:

@@ -17,8 +17,10 @@ from napari_cytosae.concepts import (
     ActiveConcept,
     Canvas,
     CellActivations,
+    ConceptDifference,
     Run,
     colour_by,
+    compare_cells,
     paint_maps,
 )
 from napari_cytosae.concepts.naming import Dictionary, Names, dictionary_of
@@ -170,6 +172,13 @@ class Results:
         if self.run is None or label in self.fresh:
             return answer.active_concepts(patch, names=self.names)
         return self.run.rank(answer, patch)
+
+    def differences(self, first: int, second: int) -> list[ConceptDifference]:
+        """Rank the concepts by how much two cells differ; empty while one is not encoded."""
+        cells = [self.answer(first), self.answer(second)]
+        if cells[0] is None or cells[1] is None:
+            return []
+        return compare_cells(cells[0], cells[1], names=self.names)
 
     def title(self, concept_id: int) -> str:
         """Name of a concept as it is shown: its number, and its name, marked where suggested."""

@@ -49,6 +49,7 @@ class Session:
     def __init__(self) -> None:
         self.results: Results | None = None
         self.selected: int | None = None
+        self.also: tuple[int, ...] = ()  # cells that were selected beside it, the latest last
         self.patch: tuple[int, int] | None = None
         self.pins: dict[int, int] = {}
         self.preview: int | None = None
@@ -75,6 +76,7 @@ class Session:
         self.results = results
         self._source = ref(source) if source is not None else None
         self.selected = self.patch = self.preview = None
+        self.also = ()
         if not same_model:
             self.pins = {}
             if not self._atlas_fits(results):
@@ -124,10 +126,30 @@ class Session:
 
     def select(self, label: int | None) -> None:
         """Select a cell by its label (None: no cell); the whole cell, not one of its patches."""
-        if (label, None) == (self.selected, self.patch):
+        if (label, None, ()) == (self.selected, self.patch, self.also):
             return
-        self.selected, self.patch = label, None
+        self.selected, self.patch, self.also = label, None, ()
         self.selection_changed.emit()
+
+    def select_also(self, label: int) -> None:
+        """Select a cell beside the selected one, or take it out again."""
+        if self.selected is None:
+            self.select(label)
+        elif label == self.selected:
+            *rest, last = self.also or (None,)
+            self.selected, self.also = last, tuple(rest)
+            self.patch = None
+            self.selection_changed.emit()
+        else:
+            without = tuple(other for other in self.also if other != label)
+            self.also = without if len(without) < len(self.also) else (*without, label)
+            self.patch = None
+            self.selection_changed.emit()
+
+    @property
+    def cells(self) -> list[int]:
+        """Every selected cell, the one that is shown first."""
+        return [] if self.selected is None else [self.selected, *self.also]
 
     def select_patch(self, patch: tuple[int, int] | None) -> None:
         """Narrow the selection to a patch (row, column) of the selected cell; None widens it."""
