@@ -100,7 +100,7 @@ def test_a_run_holds_every_cell_and_nothing_unfinished(job):
     np.testing.assert_array_equal(run.labels, job["cells"].labels)
     np.testing.assert_array_equal(run.table["label"], job["cells"].table["label"])
     assert sorted(path.name for path in run.path.iterdir()) == [
-        "cells.csv", "cells.h5ad", "labels.tif", "run.json", "run.lock", "tokens",
+        "cells.csv", "cells.h5ad", "labels.tif", "measures", "run.json", "run.lock", "tokens",
     ]  # fmt: skip
 
 
@@ -123,7 +123,9 @@ def test_profiles_maps_and_lists_all_come_from_the_stored_activations(job, bundl
 def test_progress_counts_cells_up_to_all_of_them(job):
     seen: list[Progress] = []
     analyze(**job, progress=seen.append)
-    assert list(dict.fromkeys(step.stage for step in seen)) == ["open", "detect", "encode", "write"]
+    assert list(dict.fromkeys(step.stage for step in seen)) == [
+        "open", "detect", "encode", "measure", "write",
+    ]  # fmt: skip
     encode = [step for step in seen if step.stage == "encode"]
     assert [step.done for step in encode] == [0, 4, 8, 12, 16, 20, 21]
     assert {step.total for step in encode} == {N_CELLS}

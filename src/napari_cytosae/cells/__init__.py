@@ -4,6 +4,7 @@ from napari_cytosae.cells.crops import CropBatch, CropGeometry, crop_boxes, iter
 from napari_cytosae.cells.detect import detect_cells, detect_with
 from napari_cytosae.cells.found import Cells, measure_cells
 from napari_cytosae.cells.label_image import LabelImage, PaintedLabels
+from napari_cytosae.cells.morphology import MORPHOLOGY, measure_morphology
 from napari_cytosae.cells.nuclei import NucleusRules
 from napari_cytosae.cells.read import read_cells
 from napari_cytosae.cells.red_cells import RedCellRules, detect_red_cells
@@ -22,6 +23,7 @@ from napari_cytosae.cells.survey import (
 )
 
 __all__ = [
+    "MORPHOLOGY",
     "Cells",
     "CropBatch",
     "CropGeometry",
@@ -42,6 +44,7 @@ __all__ = [
     "estimate_stain",
     "iter_crops",
     "measure_cells",
+    "measure_morphology",
     "read_cells",
     "survey_image",
     "survey_slide",

@@ -19,6 +19,7 @@ _STAGES = {
     "open": "opening",
     "detect": "finding cells",
     "encode": "encoding cells",
+    "measure": "measuring cells",
     "write": "writing",
     "export": "drawing",
 }
@@ -106,7 +107,7 @@ class Display:
                 before = "all" if done == total else f"{done:,} of them"
                 self.say(f"{found}, {before} encoded before" if done else found)
             return
-        counted = stage == "encode" and total > 0
+        counted = stage in ("encode", "measure") and total > 0
         count = f"{done:,} of {total:,} cells" if counted else ""
         if stage == self._said and self._task is not None:
             self._live.update(self._task, completed=done, count=count)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         place_map,
         place_maps,
     )
+    from napari_cytosae.concepts.measures import measure_run
     from napari_cytosae.concepts.run import Run, open_run
     from napari_cytosae.concepts.steps import CellsFound, Progress
 
@@ -38,6 +39,7 @@ _HOMES = {
     "focus": ["read_focus"],
     "job": ["AnalysisJob", "default_folder"],
     "maps": ["Canvas", "PlacedMap", "colour_by", "paint_maps", "place_map", "place_maps"],
+    "measures": ["measure_run"],
     "run": ["Run", "open_run"],
     "steps": ["CellsFound", "Progress"],
 }
@@ -61,6 +63,7 @@ __all__ = [
     "default_folder",
     "encode_crops",
     "encode_one",
+    "measure_run",
     "open_run",
     "paint_maps",
     "place_map",

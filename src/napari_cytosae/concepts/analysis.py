@@ -20,6 +20,7 @@ from napari_cytosae.concepts.encode import EncodedBatch, EncodeOptions, Precisio
 from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
 from napari_cytosae.concepts.job import THRESHOLD, AnalysisJob, default_folder
 from napari_cytosae.concepts.manifest import RunKey, RunManifest
+from napari_cytosae.concepts.measures import measure_missing
 from napari_cytosae.concepts.naming.names import Names
 from napari_cytosae.concepts.naming.places import dictionary_of
 from napari_cytosae.concepts.profiles import build_profiles, write_profiles
@@ -53,6 +54,7 @@ def analyze(
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     overwrite: bool = False,
+    morphology: bool = True,
     focus: str | Path | ArrayLike | Iterable[int] | None = None,
 ) -> Run:
     """Find the cells of an image and encode them to concepts, or take up the same run again.
@@ -92,6 +94,8 @@ def analyze(
         Asked between batches; what has been written stays and is gone on with next time.
     overwrite
         Replace a run that is in the folder.
+    morphology
+        Measure the cells too (see `measure_morphology`), and what each of their patches shows.
     focus
         The only concepts to encode: ids, a file of them (text or CSV with one id a line, ``.npy``),
         or an atlas's focus. Ids stay those of the whole SAE. None encodes all.
@@ -113,7 +117,7 @@ def analyze(
     job = AnalysisJob(
         image=image, bundle=bundle, cells=cells, out=out, precision=precision, device=device,
         microns_per_pixel=microns_per_pixel, crop_um=crop_um, threshold=threshold,
-        batch_cells=batch_cells, overwrite=overwrite, focus=focus,
+        batch_cells=batch_cells, overwrite=overwrite, morphology=morphology, focus=focus,
     )  # fmt: skip
     with closing(analyze_steps(job, cancelled)) as steps:
         for step in steps:
@@ -215,6 +219,12 @@ class _Analysis:
                 done += len(step)
             yield step
             yield Progress("encode", done, n_cells)
+
+        if self.job.morphology:
+            yield from measure_missing(
+                self.folder, manifest, self.slide, self.microns_per_pixel, self.cancelled
+            )
+            table = self.folder.read_table(manifest)
 
         yield Progress("write", 0, n_cells)
         manifest = replace(manifest, state="finished", finished=_now())

@@ -21,6 +21,7 @@ from napari_cytosae.concepts.durable import (
 )
 from napari_cytosae.concepts.focus import focus_text, read_focus
 from napari_cytosae.concepts.manifest import MANIFEST_NAME, RunManifest
+from napari_cytosae.concepts.measure_files import ShardMeasures
 from napari_cytosae.concepts.shards import Shard
 from napari_cytosae.errors import FocusError, RunError
 from napari_cytosae.models import focus_digest
@@ -30,9 +31,10 @@ if TYPE_CHECKING:  # reading a run needs none of what finds cells
 
 FOCUS_NAME = "focus.csv"
 BOX_COLUMNS = ["crop_y0", "crop_x0", "crop_y1", "crop_x1"]
+_FOLDERS = ("tokens", "measures")
 _OURS = {
     MANIFEST_NAME, LOCK_NAME, "cells.csv", "cells.h5ad", FOCUS_NAME,
-    "labels.tif", "nuclei.tif", "tokens",
+    "labels.tif", "nuclei.tif", *_FOLDERS,
 }  # fmt: skip
 _TILE = 256
 # From pandas 3.1 on every float is read exactly, and the option that says so is deprecated.
@@ -62,9 +64,18 @@ class RunFolder:
         """The AnnData file."""
         return self.path / "cells.h5ad"
 
+    @property
+    def has_nuclei(self) -> bool:
+        """Whether the nuclei of the cells are known."""
+        return (self.path / "nuclei.tif").exists()
+
     def shard_path(self, index: int) -> Path:
         """Path of one shard."""
         return self.path / "tokens" / f"shard-{index:06d}.safetensors"
+
+    def measures_path(self, index: int) -> Path:
+        """Path of the measures of one shard's cells."""
+        return self.path / "measures" / f"shard-{index:06d}.npz"
 
     def create(self) -> None:
         """Make the folder, unless it is there.
@@ -75,7 +86,8 @@ class RunFolder:
             Where it cannot be made, or holds files that are no run's.
         """
         try:
-            (self.path / "tokens").mkdir(parents=True, exist_ok=True)
+            for name in _FOLDERS:
+                (self.path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise explain_write_error(error, self.path) from error
 
@@ -105,8 +117,9 @@ class RunFolder:
     def clear(self) -> None:
         """Delete the run's own files only. The manifest goes first: half a run is none."""
         (self.path / MANIFEST_NAME).unlink(missing_ok=True)
-        shutil.rmtree(self.path / "tokens", ignore_errors=True)
-        for name in _OURS - {MANIFEST_NAME, LOCK_NAME, "tokens"}:
+        for name in _FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in _OURS - {MANIFEST_NAME, LOCK_NAME, *_FOLDERS}:
             (self.path / name).unlink(missing_ok=True)
         self.create()
 
@@ -121,7 +134,8 @@ class RunFolder:
         # Windows does not delete an open lock file, nor does anything delete a folder with a
         # person's own files in it: then it stays.
         with suppress(OSError):
-            (self.path / "tokens").rmdir()
+            for name in _FOLDERS:
+                (self.path / name).rmdir()
             (self.path / LOCK_NAME).unlink()
             self.path.rmdir()
 
@@ -132,13 +146,16 @@ class RunFolder:
 
     def write_cells(self, cells: "Cells", boxes: NDArray[np.float64]) -> None:
         """Write the label images and the table of cells with their crop boxes."""
-        table = cells.table.assign(**dict(zip(BOX_COLUMNS, boxes.T, strict=True)))
-        write_durably(
-            self.path / "cells.csv", lambda temporary: table.to_csv(temporary, index=False)
-        )
+        self.write_table(cells.table.assign(**dict(zip(BOX_COLUMNS, boxes.T, strict=True))))
         self._write_labels("labels.tif", cells.labels)
         if cells.nuclei is not None:
             self._write_labels("nuclei.tif", cells.nuclei)
+
+    def write_table(self, table: pd.DataFrame) -> None:
+        """Write the table of cells, `BOX_COLUMNS` included."""
+        write_durably(
+            self.path / "cells.csv", lambda temporary: table.to_csv(temporary, index=False)
+        )
 
     def read_table(self, manifest: RunManifest) -> pd.DataFrame:
         """Read the table of cells, `BOX_COLUMNS` included, exactly as it was written."""
@@ -225,6 +242,31 @@ class RunFolder:
                 path.unlink()
                 removed.append(path.name)
         return removed
+
+    def remove_damaged_measures(self, manifest: RunManifest, labels: NDArray[np.int64]) -> None:
+        """Check the measures that are there, and delete those that are damaged."""
+        for index in range(manifest.n_shards):
+            path = self.measures_path(index)
+            if not path.exists():
+                continue
+            try:
+                measures = ShardMeasures.read(path)
+                intact = np.array_equal(measures.labels, labels[self.rows(manifest, index)])
+            except RunError:
+                intact = False
+            if not intact:
+                path.unlink()
+
+    def measures(self, manifest: RunManifest) -> Iterator[ShardMeasures]:
+        """Yield the measures of one shard after the other.
+
+        Raises
+        ------
+        RunError
+            Where one is missing or damaged.
+        """
+        for index in range(manifest.n_shards):
+            yield ShardMeasures.read(self.measures_path(index))
 
     def summaries(
         self, manifest: RunManifest, boxes: NDArray[np.float64], threshold: float

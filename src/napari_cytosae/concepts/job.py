@@ -47,6 +47,8 @@ class AnalysisJob:
         Cells per forward pass.
     overwrite
         Replace a run that is in the folder instead of reopening or refusing it.
+    morphology
+        Measure the cells too, and what each of their patches shows.
     focus
         The only concepts to encode: ids, a file of them (see `read_focus`), or an atlas's focus.
         None encodes all that the bundle does.
@@ -63,6 +65,7 @@ class AnalysisJob:
     threshold: float = THRESHOLD
     batch_cells: int = 16
     overwrite: bool = False
+    morphology: bool = True
     focus: str | Path | ArrayLike | Iterable[int] | None = None
 
     def focused(self, bundle: Bundle) -> Bundle:

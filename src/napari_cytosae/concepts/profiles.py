@@ -85,7 +85,7 @@ def build_profiles(
     provenance["spatial_unit"] = "px" if micrometres is None else "µm"
     return anndata.AnnData(
         X=mean,
-        obs=_as_obs(table),
+        obs=as_obs(table),
         var=var,
         layers={"max": maximum, "count": matrix([row.count for row in rows], np.int32)},
         obsm={"spatial": centres * (micrometres or 1.0)},
@@ -106,7 +106,7 @@ def write_profiles(profiles: anndata.AnnData, path: Path) -> None:
     write_durably(path, profiles.write_h5ad, needed_bytes=needed)
 
 
-def _as_obs(table: pd.DataFrame) -> pd.DataFrame:
+def as_obs(table: pd.DataFrame) -> pd.DataFrame:
     """Index by label, and give columns of a user's own file names that HDF5 takes."""
     obs = table.set_axis(table["label"].astype(str).to_list(), axis=0)
     return obs.rename(columns=lambda name: str(name).replace("/", "_").lstrip("_") or "column")

@@ -1,6 +1,7 @@
 """A run read back from its folder: what a view, a script or an export asks."""
 
 import logging
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
@@ -21,6 +22,7 @@ from napari_cytosae.concepts.cell import (
 from napari_cytosae.concepts.difference import ConceptDifference, compare_cells
 from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
 from napari_cytosae.concepts.manifest import RunManifest
+from napari_cytosae.concepts.measure_files import ShardMeasures
 from napari_cytosae.concepts.naming.dictionary import Dictionary
 from napari_cytosae.concepts.naming.names import NAME_COLUMNS, Names
 from napari_cytosae.concepts.naming.places import dictionary_of
@@ -205,6 +207,26 @@ class Run:
                 return cast(pd.DataFrame, read_elem(file["var"]))
         except (OSError, KeyError) as error:
             raise self._damaged_profiles(error) from error
+
+    def measures(self) -> Iterator[ShardMeasures]:
+        """Yield what was measured of the cells, shard by shard, in the table's order.
+
+        Raises
+        ------
+        RunError
+            Where the cells were not measured, or a file is damaged.
+        """
+        missing = [
+            index
+            for index in range(self.manifest.n_shards)
+            if not self._folder.measures_path(index).exists()
+        ]
+        if missing:
+            raise RunError(
+                f"The cells of {self.path.name} were not measured. Start the same analysis again, "
+                "or measure them with measure_run."
+            )
+        yield from self._folder.measures(self.manifest)
 
     def cell(self, label: int) -> CellActivations:
         """Read the activations of one cell at every token.

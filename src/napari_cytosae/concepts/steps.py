@@ -16,14 +16,14 @@ class Progress:
     Parameters
     ----------
     stage
-        ``"open"`` (image and model), ``"detect"``, ``"encode"`` or ``"write"``.
+        ``"open"`` (image and model), ``"detect"``, ``"encode"``, ``"measure"`` or ``"write"``.
     done, total
         In cells; 0 and 0 where a stage has no count.
     message
         What a person should know, mostly empty.
     """
 
-    stage: Literal["open", "detect", "encode", "write"]
+    stage: Literal["open", "detect", "encode", "measure", "write"]
     done: int
     total: int
     message: str = ""

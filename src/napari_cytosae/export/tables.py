@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csc_array
 
+from napari_cytosae.cells.morphology import MORPHOLOGY
 from napari_cytosae.concepts import Run
 from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.concepts.naming.names import marked
@@ -32,11 +33,12 @@ def cell_table(run: Run, n_concepts: int = N_CONCEPTS) -> pd.DataFrame:
     DataFrame
         One row per cell: ``label``; centroid and box in level-0 px (``…_px``), and the centroid in
         µm where the pixel size is known; ``area_px`` and ``nucleus_area_px`` in pixels, with
-        ``area_um2`` and ``nucleus_area_um2``; then for n = 1, 2, …, ranked by their strength on
-        the cell itself: ``concept_n`` (its id, empty where no more are active),
-        ``concept_n_name`` (a suggested one says so), ``concept_n_activation_on_cell`` (mean over
-        the patches that the cell covers), ``concept_n_activation`` (mean over the crop's 257
-        tokens) and ``concept_n_patches_percent`` (share of the crop's patches).
+        ``area_um2`` and ``nucleus_area_um2``; what was measured of the cells (`MORPHOLOGY`); then
+        for n = 1, 2, …, ranked by their strength on the cell itself: ``concept_n`` (its id, empty
+        where no more are active), ``concept_n_name`` (a suggested one says so),
+        ``concept_n_activation_on_cell`` (mean over the patches that the cell covers),
+        ``concept_n_activation`` (mean over the crop's 257 tokens) and
+        ``concept_n_patches_percent`` (share of the crop's patches).
     """
     cells = run.table
     columns: dict[str, object] = {"label": cells["label"]}
@@ -48,6 +50,7 @@ def cell_table(run: Run, n_concepts: int = N_CONCEPTS) -> pd.DataFrame:
         columns |= {
             f"{name}_um2": cells[f"{name}_px"] * size**2 for name in ("area", "nucleus_area")
         }
+    columns |= {name: cells[name] for name in MORPHOLOGY if name in cells}
     ranked = [
         strongest_on_cell(run, int(label), n_concepts) if encoded else []
         for label, encoded in zip(cells["label"], run.encoded, strict=True)

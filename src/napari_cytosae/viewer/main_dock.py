@@ -168,6 +168,8 @@ class CytoSAEDock(QWidget):
                 self.run_bar.show_progress(step.done, step.total, "cells")
                 if step.message:
                     self.run_bar.say(step.message)
+            elif step.stage == "measure":
+                self.run_bar.show_progress(step.done, step.total, "cells measured")
             else:
                 self.run_bar.show_stage(_STAGES[step.stage])
         elif isinstance(step, Downloading):

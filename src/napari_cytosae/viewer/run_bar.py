@@ -47,6 +47,7 @@ class RunBar(QWidget):
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.message.linkActivated.connect(self._copy_details)
         self._details = ""
+        self._unit = ""
         self._counting_since: tuple[float, int] | None = None
 
         row = QHBoxLayout()
@@ -81,8 +82,9 @@ class RunBar(QWidget):
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(done)
         # Cells that an earlier session finished say nothing about the pace.
-        if self._counting_since is None or done < self._counting_since[1]:
+        if self._counting_since is None or done < self._counting_since[1] or unit != self._unit:
             self._counting_since = monotonic(), done
+        self._unit = unit
         began, at_first = self._counting_since
         text = f"{done} of {total} {unit}"
         if done > at_first and done < total:

@@ -1,0 +1,209 @@
+"""Measure a run's cells beside their concepts: morphology, and what each patch shows."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_cytosae.cells.compartments import COMPARTMENTS, count_compartments
+from napari_cytosae.cells.label_image import LabelImage
+from napari_cytosae.cells.morphology import MORPHOLOGY, measure_view
+from napari_cytosae.cells.survey import Survey, survey_slide
+from napari_cytosae.cells.views import guess_pixel_um, iter_views
+from napari_cytosae.concepts.cell import GRID
+from napari_cytosae.concepts.durable import only_process
+from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
+from napari_cytosae.concepts.manifest import RunManifest
+from napari_cytosae.concepts.measure_files import ShardMeasures, with_morphology
+from napari_cytosae.concepts.profiles import as_obs, write_profiles
+from napari_cytosae.concepts.run import Run
+from napari_cytosae.concepts.steps import Progress
+from napari_cytosae.errors import CellsError, RunError
+from napari_cytosae.slides import Slide
+
+
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """What the cells of a slide are measured by.
+
+    Parameters
+    ----------
+    survey
+        Stain and pixel size of the slide; None where it is grey or dark.
+    pixel_um
+        Pixel size, known, estimated or guessed from the cells.
+    known
+        Whether it is known.
+    """
+
+    survey: Survey | None
+    pixel_um: float
+    known: bool
+
+    @classmethod
+    def of(cls, slide: Slide, table: pd.DataFrame, microns_per_pixel: float | None) -> Self:
+        """Look at a slide once; grey and fluorescent ones are measured without colours."""
+        try:
+            survey = survey_slide(slide, microns_per_pixel)
+        except CellsError:
+            survey = None
+        pixel_um = microns_per_pixel or (survey.pixel_um if survey is not None else None)
+        return cls(survey, pixel_um or guess_pixel_um(table), bool(microns_per_pixel))
+
+
+def measure_shard(
+    slide: Slide,
+    table: pd.DataFrame,
+    boxes: NDArray[np.float64],
+    labels: LabelImage,
+    nuclei: LabelImage | None,
+    ruler: Ruler,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> ShardMeasures:
+    """Measure a few cells.
+
+    Parameters
+    ----------
+    slide
+        The slide.
+    table
+        Rows of the table of cells.
+    boxes
+        (n, 4) their crops.
+    labels, nuclei
+        Label images of the whole slide.
+    ruler
+        See `Ruler`.
+    cancelled
+        Asked before each cell.
+
+    Raises
+    ------
+    Cancelled
+        When `cancelled` says so.
+    """
+    reference = None if ruler.survey is None else ruler.survey.reference
+    morphology = np.full((len(table), len(MORPHOLOGY)), np.nan)
+    compartments = np.zeros((len(table), len(COMPARTMENTS), GRID, GRID), np.uint8)
+    views = iter_views(
+        slide, table, labels, nuclei, reference, ruler.pixel_um, boxes, cancelled=cancelled
+    )
+    for row, view in enumerate(views):
+        measures = measure_view(view, reference, ruler.pixel_um, known=ruler.known)
+        morphology[row] = [measures[name] for name in MORPHOLOGY]
+        compartments[row] = count_compartments(view, boxes[row], reference, ruler.pixel_um, GRID)
+    return ShardMeasures(
+        labels=table["label"].to_numpy(np.int64),
+        morphology=morphology,
+        columns=tuple(MORPHOLOGY),
+        compartments=compartments,
+        compartment_names=COMPARTMENTS,
+    )
+
+
+def measure_missing(
+    folder: RunFolder,
+    manifest: RunManifest,
+    slide: Slide,
+    microns_per_pixel: float | None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Progress]:
+    """Measure the cells of a run that are not measured yet, and add the measures to its table.
+
+    To be called by whoever holds the folder's lock.
+
+    Raises
+    ------
+    Cancelled
+        When `cancelled` says so; whole shards that were measured are kept.
+    """
+    table = folder.read_table(manifest)
+    folder.remove_damaged_measures(manifest, table["label"].to_numpy())
+    missing = [n for n in range(manifest.n_shards) if not folder.measures_path(n).exists()]
+    rows_to_do = [folder.rows(manifest, index) for index in missing]
+    done = len(table) - sum(rows.stop - rows.start for rows in rows_to_do)
+    if missing:
+        yield Progress("measure", done, len(table))
+        labels = folder.read_labels()
+        nuclei = folder.read_labels("nuclei.tif") if folder.has_nuclei else None
+        ruler = Ruler.of(slide, table, microns_per_pixel)
+        boxes = table[BOX_COLUMNS].to_numpy(np.float64)
+    for index, rows in zip(missing, rows_to_do, strict=True):
+        measures = measure_shard(
+            slide, table.iloc[rows], boxes[rows], labels, nuclei, ruler, cancelled
+        )
+        measures.write(folder.measures_path(index))
+        done += rows.stop - rows.start
+        yield Progress("measure", done, len(table))
+    measured = with_morphology(table, folder.measures(manifest))
+    if len(measured.columns) > len(table.columns):
+        folder.write_table(measured)
+
+
+def measure_run(
+    run: Run,
+    slide: Slide | None = None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Measure the cells of a finished run that was made without, or by an earlier version.
+
+    Parameters
+    ----------
+    run
+        The run.
+    slide
+        Its image; opened from where it lay where not given.
+    progress
+        Called with `Progress` values.
+    cancelled
+        Asked before each cell.
+
+    Returns
+    -------
+    Run
+        The same run, read anew.
+
+    Raises
+    ------
+    RunError
+        Where the run is unfinished, in use, or cannot be written; or its image is another.
+    ImageError
+        Where the image is no longer there.
+    Cancelled
+        When `cancelled` says so; what has been measured is kept.
+    """
+    if run.unfinished:
+        raise RunError(f"{run.path.name} is unfinished. Analyse the same image again to go on.")
+    if slide is None:
+        slide = _open_slide(run)
+    if slide.digest != run.manifest.key.image:
+        raise RunError(
+            f"{slide.name} is not the image that {run.path.name} was made from, or has changed "
+            "since. Analyse it anew."
+        )
+    folder, manifest = RunFolder(run.path), run.manifest
+    folder.create()
+    with only_process(folder.path):
+        steps = measure_missing(folder, manifest, slide, run.microns_per_pixel, cancelled)
+        for step in steps:
+            if progress is not None:
+                progress(step)
+        table = folder.read_table(manifest)
+        profiles = Run(run.path).adata
+        if set(table.columns) - set(profiles.obs.columns):
+            profiles.obs = as_obs(table)
+            write_profiles(profiles, folder.profiles_path)
+    return Run(run.path)
+
+
+def _open_slide(run: Run) -> Slide:
+    if run.slide_path is None:
+        raise RunError(
+            f"{run.path.name} was made from an image in memory; give the image to measure its cells."
+        )
+    return Slide.open(run.slide_path, microns_per_pixel=run.microns_per_pixel)
