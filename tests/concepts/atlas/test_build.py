@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import D_SAE, make_run
 
+from made_runs import D_SAE, make_run
 from napari_cytosae.concepts.atlas import Atlas, BuildJob, build, build_atlas
 from napari_cytosae.concepts.atlas.labels import Labels
 from napari_cytosae.errors import AtlasError, Cancelled, RunError

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import make_run
 
+from made_runs import make_run
 from napari_cytosae.concepts.atlas import Atlas, folder, parquet
 from napari_cytosae.errors import AtlasError, NamesError, RunError
 
