@@ -123,10 +123,13 @@ def positive_entries(activations: Tensor) -> ActiveEntries:
     return ActiveEntries(torch.from_numpy(starts), torch.from_numpy(concepts), values, d_sae)
 
 
-def count_positive(activations: Tensor) -> int:
-    """Count the entries above zero of activations, which are nowhere below."""
+def count_positive(activations: Tensor) -> int | Tensor:
+    """Count the entries above zero of activations, which are nowhere below.
+
+    On a GPU, the count stays there: nobody waits for it.
+    """
     if activations.device.type != "cpu":
-        return int(torch.count_nonzero(activations))
+        return torch.count_nonzero(activations)
     return int(np.count_nonzero(_positive(activations)))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_cytosae.training.recipe import remove_parallel_gradient
-from napari_cytosae.training.weights import ROWS_AT_ONCE, SaeWeights
+from napari_cytosae.training.weights import SaeWeights, rows_at_once
 
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
@@ -59,7 +59,7 @@ class Adam:
             strict=True,
         ):
             for weight, slope, mean, square in zip(
-                *(torch.split(part, ROWS_AT_ONCE) if part.ndim == 2 else (part,) for part in parts),
+                *(rows_at_once(part) if part.ndim == 2 else (part,) for part in parts),
                 strict=True,
             ):
                 if parts[0] is weights.dec_rows:

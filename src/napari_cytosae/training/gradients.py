@@ -29,7 +29,10 @@ from napari_cytosae.training.sums import StepSums
 from napari_cytosae.training.weights import SaeWeights
 
 CHUNK_ENTRIES: Final = 2048 * 12_288
-"""Entries, tokens × concepts, of one chunk: 50 MB in bfloat16."""
+"""Entries, tokens × concepts, of one chunk on a processor: 50 MB in bfloat16."""
+
+GPU_CHUNK_ENTRIES: Final = 8 * CHUNK_ENTRIES
+"""On a GPU, which larger products keep busy: 400 MB, twice."""
 
 SPARSE_BELOW: Final = {torch.bfloat16: 0.08, torch.float32: 0.12}
 """Share of active entries below which going over them alone is the faster way."""
@@ -52,7 +55,7 @@ class Gradients:
     processes
         With which others the batch is shared.
     chunk_entries
-        Tokens × concepts that are held at once.
+        Tokens × concepts that are held at once; by default as the device likes it.
     """
 
     def __init__(
@@ -61,17 +64,19 @@ class Gradients:
         config: SaeTrainingConfig,
         dtype: torch.dtype,
         processes: Processes = ALONE,
-        chunk_entries: int = CHUNK_ENTRIES,
+        chunk_entries: int | None = None,
     ) -> None:
         self.weights = weights
         self.config = config
         self.processes = processes
         self.gradient = weights.zeros()
         self.operands = Operands(weights, dtype)
-        self.chunk = max(chunk_entries // weights.d_sae, 64)
+        on_cpu = weights.device.type == "cpu"
+        entries = chunk_entries or (CHUNK_ENTRIES if on_cpu else GPU_CHUNK_ENTRIES)
+        self.chunk = max(entries // weights.d_sae, 64)
         bounds = (0, *config.prefixes, weights.d_sae)
         self.segments = [slice(*pair) for pair in pairwise(bounds)]
-        self.sparse_below = SPARSE_BELOW[dtype] if weights.device.type == "cpu" else 0.0
+        self.sparse_below = SPARSE_BELOW[dtype] if on_cpu else 0.0
         self._buffers: list[Tensor] = []
 
     @torch.no_grad()
@@ -119,8 +124,8 @@ class Gradients:
         return sums
 
     def _few(self, activations: Tensor) -> bool:
-        return self.sparse_below > 0 and count_positive(activations) <= (
-            self.sparse_below * activations.numel()
+        return self.sparse_below > 0 and bool(
+            count_positive(activations) <= self.sparse_below * activations.numel()
         )
 
     def _activations(self, tokens: Tensor, least: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from napari_cytosae.training.weights import ROWS_AT_ONCE, SaeWeights
+from napari_cytosae.training.weights import SaeWeights, rows_at_once
 
 EXTRA: Final = 16
 """Columns that carry biases and sums through the products; 16 keep rows at whole cache lines."""
@@ -36,19 +36,13 @@ class Operands:
     def take(self, weights: SaeWeights) -> None:
         """Bring the decoder's rows to length one, in place, and copy the weights."""
         d_model = weights.d_model
-        for rows, encoder, decoder in zip(
-            torch.split(weights.dec_rows, ROWS_AT_ONCE),
-            torch.split(weights.enc_rows, ROWS_AT_ONCE),
-            zip(
-                torch.split(self.dec, ROWS_AT_ONCE),
-                torch.split(self.enc, ROWS_AT_ONCE),
-                strict=True,
-            ),
+        for rows, encoder, dec, enc in zip(
+            *map(rows_at_once, (weights.dec_rows, weights.enc_rows, self.dec, self.enc)),
             strict=True,
         ):
             rows.div_(rows.norm(dim=1, keepdim=True))
-            decoder[0][:, :d_model] = rows
-            decoder[1][:, :d_model] = encoder
+            dec[:, :d_model] = rows
+            enc[:, :d_model] = encoder
         self.enc[:, d_model] = weights.b_enc
         self.enc[:, d_model + 1] = weights.b_enc - self.enc[:, d_model].float()
 

@@ -11,7 +11,16 @@ from napari_cytosae.models.sae import SparseAutoencoder
 NAMES: Final = ("enc_rows", "b_enc", "dec_rows", "b_dec")
 
 ROWS_AT_ONCE: Final = 512
-"""Concepts whose weights are gone through together: 1.5 MB at width 768, which the cache holds."""
+"""Concepts whose weights a processor goes through together: 1.5 MB at width 768, which its cache
+holds."""
+
+
+def rows_at_once(matrix: Tensor) -> tuple[Tensor, ...]:
+    """Cut a matrix into views of the rows that are best gone through together.
+
+    A GPU gains nothing from its cache here, and loses time with every call: it gets all of them.
+    """
+    return torch.split(matrix, ROWS_AT_ONCE) if matrix.device.type == "cpu" else (matrix,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
