@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_cytosae.concepts.cell import N_TOKENS
+from napari_cytosae.cells.compartments import COMPARTMENTS
+from napari_cytosae.cells.morphology import MORPHOLOGY
+from napari_cytosae.concepts.cell import GRID, N_TOKENS
 from napari_cytosae.concepts.manifest import RunKey, RunManifest
+from napari_cytosae.concepts.measure_files import ShardMeasures
 from napari_cytosae.concepts.shards import Shard
 
 D_SAE = 40
@@ -76,3 +79,32 @@ def make_run(
         sae_digest="5ae" * 20,
     ).write(path)
     return MadeRun(path, cells, kinds, dense)
+
+
+@dataclass(frozen=True)
+class MadeMeasures:
+    """What was written of a run's cells: (n, m) morphology and (n, 6, 16, 16) points."""
+
+    morphology: np.ndarray
+    points: np.ndarray
+
+
+def measure_made_run(run: MadeRun, seed: int = 0) -> MadeMeasures:
+    """Write measures beside a run's tokens; with ties, cells without nucleus, and gaps."""
+    (run.path / "measures").mkdir(exist_ok=True)
+    rng = np.random.default_rng(1000 + seed)
+    n = len(run.cells)
+    morphology = rng.normal(size=(n, len(MORPHOLOGY))).round(1)
+    morphology[:, 0] = run.dense[:, :, 5].astype(float).mean(axis=1)  # goes with concept 5
+    morphology[rng.random(morphology.shape) < 0.1] = np.nan
+    morphology[:, 1] = 1.0  # the same in all cells
+    points = rng.multinomial(16, np.ones(7) / 7, (n, GRID, GRID))[..., :6].transpose(0, 3, 1, 2)
+    points = np.ascontiguousarray(points).astype(np.uint8)
+    points[::5] = 0
+    morphology[::7] = np.nan
+    for index, start in enumerate(range(0, n, SHARD_CELLS)):
+        rows = slice(start, start + SHARD_CELLS)
+        ShardMeasures(
+            run.cells[rows], morphology[rows], tuple(MORPHOLOGY), points[rows], COMPARTMENTS
+        ).write(run.path / "measures" / f"shard-{index:06d}.npz")
+    return MadeMeasures(morphology, points)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_cytosae.concepts.atlas.class_terms import TERMS, common_term
     from napari_cytosae.concepts.atlas.data_set import DataSet, DataSetInfo
     from napari_cytosae.concepts.atlas.enrichment import Enrichment, benjamini_hochberg
+    from napari_cytosae.concepts.atlas.evidence import Evidence
     from napari_cytosae.concepts.atlas.focus import Focus, find_focus
     from napari_cytosae.concepts.atlas.folder import is_atlas
     from napari_cytosae.concepts.atlas.job import BuildJob, BuildProgress
@@ -30,6 +31,7 @@ _HOMES = {
     "class_terms": ["TERMS", "common_term"],
     "data_set": ["DataSet", "DataSetInfo"],
     "enrichment": ["Enrichment", "benjamini_hochberg"],
+    "evidence": ["Evidence"],
     "focus": ["Focus", "find_focus"],
     "folder": ["is_atlas"],
     "job": ["BuildJob", "BuildProgress"],
@@ -47,6 +49,7 @@ __all__ = [
     "DataSet",
     "DataSetInfo",
     "Enrichment",
+    "Evidence",
     "Focus",
     "ReferencePicture",
     "ReferencePictures",

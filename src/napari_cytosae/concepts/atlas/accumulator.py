@@ -122,6 +122,7 @@ class Accumulator:
         keys: NDArray[np.uint64],
         cells: NDArray[np.int64],
         totals: NDArray[np.int64],
+        also: NDArray[np.bool_] | None = None,
     ) -> TokenCounts:
         """Count some cells apart, for `add`; may be done in any thread.
 
@@ -133,8 +134,12 @@ class Accumulator:
             Key of each cell's source, and its label there.
         totals
             What they are added to.
+        also
+            (n,) cells that are kept with all their concepts for another purpose.
         """
         wanted = self.wanted(keys, cells)
+        if also is not None:
+            wanted |= also
         return count_tokens(block, self.n_tokens, self.threshold, self.best.limit, wanted, totals)
 
     def add(self, totals: NDArray[np.int64], parts: Iterable[tuple[TokenCounts, CellIds]]) -> None:
@@ -232,6 +237,8 @@ class Accumulator:
 
     def _draw(self, counted: TokenCounts, ids: CellIds) -> None:
         """Take those cells into the sample that were kept with all their concepts."""
+        if not self._sample.size:
+            return
         lengths = np.diff(counted.kept_indptr)
         for row in np.flatnonzero(lengths):
             entries = slice(counted.kept_indptr[row], counted.kept_indptr[row + 1])

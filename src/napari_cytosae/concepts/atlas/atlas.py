@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from napari_cytosae.concepts.atlas.data_set import DataSet, Tissue, check_concept
+from napari_cytosae.concepts.atlas.evidence import Evidence
 from napari_cytosae.concepts.atlas.focus import UPSTREAM_NOISY, Focus, find_focus
 from napari_cytosae.concepts.atlas.folder import (
     is_atlas,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from napari_cytosae.models import Bundle
 
 AnyPath = str | Path
-_MAYBE_MISSING = ("patch_frequency", "entropy", "purity")
+_MAYBE_MISSING = ("patch_frequency", "entropy", "purity", "compartment_")
 
 
 class Atlas:
@@ -92,6 +93,7 @@ class Atlas:
         k: int = 10,
         threshold: float = 0.2,
         sample_cells: int = SAMPLE_CELLS,
+        evidence: bool = True,
         workers: int | None = None,
         bundle: "AnyPath | Bundle" = "starter",
         precision: "Precision" = "auto",
@@ -127,6 +129,9 @@ class Atlas:
             τ: tokens above it are counted.
         sample_cells
             Cells kept for co-activation; 0 for none.
+        evidence
+            Whether to collect what the cells' compartments and morphology tell, from those runs
+            whose cells were measured.
         workers
             Threads that read runs; up to four, as there are processors, without it.
         bundle, precision, device, batch_cells
@@ -156,7 +161,7 @@ class Atlas:
             sources=(sources,) if isinstance(sources, str | Path) else tuple(sources),
             name=name, labels=Labels.of(labels), tissue=tissue,
             out=None if out is None else Path(out), k=k, threshold=threshold,
-            sample_cells=sample_cells,
+            sample_cells=sample_cells, evidence=evidence,
             workers=usable_processors() if workers is None else workers,
             bundle=bundle, precision=precision, device=device, batch_cells=batch_cells, overwrite=overwrite,
         )  # fmt: skip
@@ -411,7 +416,8 @@ class Atlas:
         names = self.names
         if self._index is None or self._index[0] is not names:
             # The evidence begins with the suggestion.
-            words = (self.table[name].to_numpy(object) for name in ("name", "evidence"))
+            searched = ("name", "evidence", "seen")
+            words = (self.table[name].to_numpy(object) for name in searched if name in self.table)
             self._index = (names, SearchIndex(words))
         return self._index[1].find(text)
 
@@ -504,6 +510,28 @@ class Atlas:
                     )  # fmt: skip
         return pd.DataFrame(rows, columns=columns)
 
+    def where(self, concept_id: int) -> pd.DataFrame:
+        """Say where a concept is active, of each data set whose cells were measured.
+
+        Returns
+        -------
+        DataFrame
+            ``data_set``, then the columns of `Evidence.where_table`: ``compartment``, ``share``,
+            ``area``, ``enrichment``, ``cells``.
+        """
+        return self._of_evidence(concept_id, lambda found: found.where_table(concept_id))
+
+    def correlates(self, concept_id: int) -> pd.DataFrame:
+        """List the measures of cells that go with a concept, data set by data set.
+
+        Returns
+        -------
+        DataFrame
+            ``data_set``, then the columns of `Evidence.measure_table`: ``measure``, ``words``,
+            ``rho``, ``p``, ``q``, ``cells``, ``active``, the strongest first.
+        """
+        return self._of_evidence(concept_id, lambda found: found.measure_table(concept_id))
+
     def hubs(self, data_set: str, least: int = 100) -> pd.DataFrame:
         """List the images that stand among the references of very many concepts.
 
@@ -543,6 +571,18 @@ class Atlas:
         self._data_sets[data_set] = data.with_info(linked)
 
     # -- how ------------------------------------------------------------------------------------
+
+    def _of_evidence(
+        self, concept_id: int, table_of: Callable[[Evidence], pd.DataFrame]
+    ) -> pd.DataFrame:
+        check_concept(concept_id, self.d_sae)
+        tables = []
+        for data in self.data_sets:
+            if data.evidence is not None:
+                table = table_of(data.evidence)
+                table.insert(0, "data_set", data.name)
+                tables.append(table)
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def _focus_of(self, means: NDArray[np.float64], shares: NDArray[np.float64]) -> Focus:
         published = all(data.info.kind == "published" for data in self.data_sets)

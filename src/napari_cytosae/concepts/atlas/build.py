@@ -12,11 +12,12 @@ from napari_cytosae.concepts.atlas.atlas import Atlas
 from napari_cytosae.concepts.atlas.collector import Collector
 from napari_cytosae.concepts.atlas.count_runs import count_runs
 from napari_cytosae.concepts.atlas.data_set import DataSet, DataSetInfo
+from napari_cytosae.concepts.atlas.evidence_counts import EvidenceAccumulator
 from napari_cytosae.concepts.atlas.folder import is_atlas, prepare_folder, write_atlas
 from napari_cytosae.concepts.atlas.job import BuildJob, BuildProgress
 from napari_cytosae.concepts.atlas.labels import Labels
 from napari_cytosae.concepts.atlas.parquet import table_of_frame
-from napari_cytosae.concepts.atlas.sources import find_sources, open_runs
+from napari_cytosae.concepts.atlas.sources import find_sources, not_measured, open_runs
 from napari_cytosae.concepts.durable import only_process
 from napari_cytosae.errors import AtlasError
 
@@ -144,7 +145,8 @@ def _collector(job: BuildJob, info: DataSetInfo, before: DataSet | None) -> Coll
         Where that was counted otherwise.
     """
     collector = Collector(
-        Accumulator(info.d_sae, info.k, info.threshold, sample_cells=job.sample_cells)
+        Accumulator(info.d_sae, info.k, info.threshold, sample_cells=job.sample_cells),
+        EvidenceAccumulator(info.d_sae) if info.evidence else None,
     )
     if before is None:
         return collector
@@ -153,6 +155,9 @@ def _collector(job: BuildJob, info: DataSetInfo, before: DataSet | None) -> Coll
         if there != wanted:
             words = what.replace("_", " ")
             raise _another(job.out, f"an atlas with another {words} ({there} there, {wanted} now)")
+    if before.info.evidence != info.evidence:
+        has = "with" if before.info.evidence else "without"
+        raise _another(job.out, f"an atlas {has} evidence from measured cells")
     sampled = 0 if before.sample is None else before.sample.size
     if sampled != job.sample_cells:
         raise _another(
@@ -177,6 +182,8 @@ def _of_runs(
     cancelled: Callable[[], bool],
 ) -> _Work:
     sources, notes = open_runs(paths)
+    if job.evidence:
+        notes += not_measured(sources)
     first = sources[0].run
     info = DataSetInfo(
         name=job.data_set_name,
@@ -190,6 +197,7 @@ def _of_runs(
         bundle_name=first.bundle_name,
         bundle_digest=first.bundle_digest,
         sae_digest=first.sae_digest,
+        evidence=job.evidence,
         created=_now(),
         software_version=__version__,
     )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from napari_cytosae.concepts.atlas.accumulator import Accumulator, source_key
 from napari_cytosae.concepts.atlas.data_set import DataSet, DataSetInfo, Sources
+from napari_cytosae.concepts.atlas.evidence_counts import EvidenceAccumulator
 from napari_cytosae.concepts.atlas.measures import NO_LABEL
 from napari_cytosae.concepts.atlas.references import References
 
@@ -19,10 +20,15 @@ class Collector:
     ----------
     accumulator
         What counts.
+    evidence
+        What collects evidence from those cells that were measured; None for none.
     """
 
-    def __init__(self, accumulator: Accumulator) -> None:
+    def __init__(
+        self, accumulator: Accumulator, evidence: EvidenceAccumulator | None = None
+    ) -> None:
         self.accumulator = accumulator
+        self.evidence = evidence
         self._rows: dict[str, int] = {}
         self._sources: list[tuple[str, str, str, int]] = []
         self._keys: list[np.uint64] = []
@@ -77,6 +83,9 @@ class Collector:
         references = _renumbered(data.references, rows, labels)
         sample = None if data.sample is None else data.sample.with_sources(rows)
         self.accumulator.merge(data.counts, data.info.n_images, references, sample, self.keys)
+        if self.evidence is not None and data.where is not None and data.measured is not None:
+            measured = data.measured.with_sources(rows)
+            self.evidence.merge(data.where, measured, data.info.measured_cells)
 
     def data_set(self, info: DataSetInfo) -> DataSet:
         """Give the data set as it is now, its sources and classes in an order of their own.
@@ -97,6 +106,9 @@ class Collector:
         identities, paths, images, n_cells = zip(*listed, strict=True) if listed else ((),) * 4
         accumulator = self.accumulator
         sample = accumulator.sample
+        evidence = self.evidence
+        n_measured = 0 if evidence is None else evidence.n_measured
+        there = evidence if n_measured else None
         return DataSet.of(
             replace(
                 info,
@@ -104,11 +116,15 @@ class Collector:
                 classes=tuple(names),
                 class_sizes=tuple(self._sizes[self._classes[name]] for name in names),
                 class_sizes_from="counted" if names else "",
+                evidence=evidence is not None,
+                measured_cells=n_measured,
             ),
             accumulator.counts,
             _renumbered(accumulator.references, rows, labels),
             Sources(identities, paths, images, n_cells),
             sample.with_sources(rows) if sample.size else None,
+            where=None if there is None else there.where,
+            measured=None if there is None else there.sample.with_sources(rows),
         )
 
     def _class(self, name: str) -> int:

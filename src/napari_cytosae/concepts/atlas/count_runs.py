@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 
 from napari_cytosae.concepts.atlas.accumulator import Accumulator, CellIds, source_key
 from napari_cytosae.concepts.atlas.collector import Collector
+from napari_cytosae.concepts.atlas.evidence_counts import (
+    BlockMeasures,
+    EvidenceAccumulator,
+    read_measures,
+)
+from napari_cytosae.concepts.atlas.evidence_where import WhereTotals, count_where
 from napari_cytosae.concepts.atlas.labels import Labels
 from napari_cytosae.concepts.atlas.sources import RunSource
 from napari_cytosae.concepts.atlas.token_counts import TokenBlock, TokenCounts
@@ -38,6 +44,8 @@ class _Task:
         The run.
     paths
         The shards.
+    start
+        Number of the first among the run's.
     n_cells
         Cells in them, where none is missing.
     last
@@ -46,16 +54,42 @@ class _Task:
 
     source: RunSource
     paths: list[Path]
+    start: int
     n_cells: int
     last: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Done:
-    """Cells that were counted apart: totals of all, and by shard the cells and what was found."""
+    """Cells that were counted apart: totals of all, and what was found in each shard.
+
+    Parameters
+    ----------
+    totals
+        What `count_tokens` added to.
+    where, n_known
+        What `count_where` added to, and of how many cells; None without evidence.
+    parts
+        By shard.
+    """
 
     totals: NDArray[np.int64]
-    parts: list[tuple[NDArray[np.int64], TokenCounts]]
+    where: WhereTotals | None
+    n_known: int
+    parts: list["_Part"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """What was found in one shard: its cells, their counts, and what was measured of them.
+
+    `drawn` says which cells are kept for rank correlations.
+    """
+
+    cells: NDArray[np.int64]
+    counted: TokenCounts
+    measured: BlockMeasures | None
+    drawn: NDArray[np.bool_] | None
 
 
 def count_runs(
@@ -92,7 +126,7 @@ def count_runs(
     AtlasError, RunError
         Where a run cannot be read, or has no such labels.
     """
-    accumulator = collector.accumulator
+    accumulator, evidence = collector.accumulator, collector.evidence
     accumulator.expect(sum(len(source.run) for source in sources))
     running: deque[tuple[_Task, Future[_Done]]] = deque()
     waiting = deque(sources)
@@ -112,7 +146,7 @@ def count_runs(
                         and ahead <= most
                         and (task := next(tasks, None)) is not None
                     ):
-                        running.append((task, pool.submit(_count, task, accumulator)))
+                        running.append((task, pool.submit(_count, task, accumulator, evidence)))
                         ahead += task.n_cells
                     if cancelled():
                         raise Cancelled("Stopped.")
@@ -120,13 +154,18 @@ def count_runs(
                     done = future.result()
                     ahead -= task.n_cells
                     parts = []
-                    for cells, counted in done.parts:
-                        stop = n_counted + len(cells)
+                    for part in done.parts:
+                        stop = n_counted + len(part.cells)
                         of_part = classes[n_counted:stop]
                         key = source_key(source.identity)
-                        parts.append((counted, CellIds.of_source(row, key, cells, of_part)))
+                        ids = CellIds.of_source(row, key, part.cells, of_part)
+                        parts.append((part.counted, ids))
                         n_counted = stop
+                        if evidence is not None and part.measured is not None:
+                            evidence.draw(part.counted, ids, part.measured, part.drawn)
                     accumulator.add(done.totals, parts)
+                    if evidence is not None and done.where is not None:
+                        evidence.add(done.where, done.n_known)
                     whole = task.last
                     if not whole:
                         yield False
@@ -163,20 +202,29 @@ def _tasks(source: RunSource, accumulator: Accumulator) -> Iterator[_Task]:
         at_once = min(_CELLS_AT_ONCE, max(1, int(_SHARE_AHEAD * accumulator.n_images)))
         stop = min(start + max(1, at_once // of_shard), len(paths))
         n_cells = min(stop * of_shard, len(source.run)) - start * of_shard
-        yield _Task(source, paths[start:stop], n_cells, stop == len(paths))
+        yield _Task(source, paths[start:stop], start, n_cells, stop == len(paths))
         start = stop
 
 
-def _count(task: _Task, accumulator: Accumulator) -> _Done:
+def _count(task: _Task, accumulator: Accumulator, evidence: EvidenceAccumulator | None) -> _Done:
     """Read shards and count their cells, apart from the others; in a thread of its own."""
     if not hasattr(_of_thread, "reader"):
         _of_thread.reader = ShardReader()
     totals = accumulator.no_totals()
+    where, n_known = None, 0
     parts = []
-    for path in task.paths:
+    for index, path in enumerate(task.paths, start=task.start):
         shard = _of_thread.reader.read(path)
         cells = shard.labels.copy()
         block = TokenBlock(shard.indptr, shard.concept_ids, shard.values)
         keys = np.full(len(cells), source_key(task.source.identity))
-        parts.append((cells, accumulator.count(block, keys, cells, totals)))
-    return _Done(totals, parts)
+        measured, drawn = None, None
+        if evidence is not None:
+            measured = read_measures(task.source.run, index, cells)
+        if evidence is not None and measured is not None:
+            drawn = evidence.wanted(measured, keys, cells)
+            where = evidence.no_totals() if where is None else where
+            n_known += count_where(block, measured.points, where)
+        counted = accumulator.count(block, keys, cells, totals, drawn)
+        parts.append(_Part(cells, counted, measured, drawn))
+    return _Done(totals, where, n_known, parts)

@@ -10,6 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_cytosae.concepts.atlas.evidence import Evidence
+from napari_cytosae.concepts.atlas.evidence_ranks import Correlations, correlate, no_correlations
+from napari_cytosae.concepts.atlas.evidence_sample import MeasuredCells
+from napari_cytosae.concepts.atlas.evidence_where import Whereabouts
 from napari_cytosae.concepts.atlas.measures import (
     NO_LABEL,
     label_entropy,
@@ -59,6 +63,10 @@ class DataSetInfo:
         The model, None where it is not known.
     image_folder
         Folder of the original images of a published set, where a user has said.
+    evidence
+        Whether evidence was collected from those cells that were measured.
+    measured_cells
+        How many those are.
     finished
         False while a build is on its way.
     created, software_version
@@ -82,6 +90,8 @@ class DataSetInfo:
     bundle_digest: str | None = None
     sae_digest: str | None = None
     image_folder: str | None = None
+    evidence: bool = False
+    measured_cells: int = 0
     finished: bool = True
     created: str = ""
     software_version: str = ""
@@ -162,7 +172,9 @@ class Sources:
     n_cells: tuple[int, ...] = ()
 
 
-Part = Literal["counts", "references", "sources", "sample", "partners"]
+Part = Literal[
+    "counts", "references", "sources", "sample", "partners", "where", "measured", "correlations"
+]
 
 
 @dataclass(eq=False)
@@ -174,8 +186,9 @@ class DataSet:
     info
         What the data set is.
     load
-        Gives one part: ``counts``, ``references``, ``sources``, ``sample`` or ``partners``. Asked
-        once, when the part is first needed.
+        Gives one part: ``counts``, ``references``, ``sources``, ``sample``, ``partners``, or of the
+        evidence ``where``, ``measured`` or ``correlations``. Asked once, when the part is first
+        needed.
     """
 
     info: DataSetInfo
@@ -190,6 +203,8 @@ class DataSet:
         sources: Sources | None = None,
         sample: CellSample | None = None,
         partners: Partners | None = None,
+        where: Whereabouts | None = None,
+        measured: MeasuredCells | None = None,
     ) -> "DataSet":
         """Make a data set of parts that are at hand."""
         parts: dict[Part, Any] = {
@@ -198,6 +213,9 @@ class DataSet:
             "sources": sources or Sources(),
             "sample": sample,
             "partners": partners,
+            "where": where,
+            "measured": measured,
+            "correlations": None,
         }
         return cls(info, parts.__getitem__)
 
@@ -244,6 +262,34 @@ class DataSet:
         if partners is None and self.sample is not None:
             partners = find_partners(self.sample, self.info.d_sae)
         return partners
+
+    @cached_property
+    def where(self) -> Whereabouts | None:
+        """Activation by compartment; None where no cell was measured."""
+        where: Whereabouts | None = self.load("where")
+        return where
+
+    @cached_property
+    def measured(self) -> MeasuredCells | None:
+        """Measured cells, drawn by their identity; None where no cell was measured."""
+        measured: MeasuredCells | None = self.load("measured")
+        return measured
+
+    @cached_property
+    def correlations(self) -> Correlations | None:
+        """Rank correlations with the cells' measures; None where no cell was measured."""
+        correlations: Correlations | None = self.load("correlations")
+        if correlations is None and self.measured is not None:
+            correlations = correlate(self.measured, self.info.d_sae)
+        return correlations
+
+    @cached_property
+    def evidence(self) -> Evidence | None:
+        """What compartments and morphology tell of each concept; None without measured cells."""
+        where = self.where
+        if where is None:
+            return None
+        return Evidence(where, lambda: self.correlations or no_correlations(self.info.d_sae))
 
     @cached_property
     def frequency(self) -> NDArray[np.float64]:

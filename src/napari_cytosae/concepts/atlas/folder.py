@@ -96,8 +96,9 @@ def write_atlas(
     try:
         entries = []
         for place, data in enumerate(data_sets):
+            moved = _moved(data, folder)
             for part in PARTS:
-                write_part(_moved(data, folder), part, tables / f"{place:02d}-{part}.parquet")
+                write_part(moved, part, tables / f"{place:02d}-{part}.parquet")
             entries.append({"tables": f"{place:02d}", **data.info.as_dict()})
         if concepts is not None:
             write_table(concepts, tables / CONCEPTS)
@@ -196,10 +197,7 @@ def _moved(data: DataSet, folder: Path) -> DataSet:
         tuple(_relative(path, folder) for path in data.sources.images),
         data.sources.n_cells,
     )
-    moved = DataSet.of(data.info, data.counts, data.references, sources, data.sample)
-    if data.info.finished:
-        moved.__dict__["partners"] = data.partners
-    return moved
+    return DataSet(data.info, lambda part: sources if part == "sources" else getattr(data, part))
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -63,6 +63,8 @@ class BuildJob:
         τ: tokens above it are counted.
     sample_cells
         Cells kept for co-activation; 0 for none.
+    evidence
+        Whether to collect evidence from cells that were measured, see `Evidence`.
     workers
         Threads that read runs.
     bundle, precision, device, batch_cells
@@ -79,6 +81,7 @@ class BuildJob:
     k: int = 10
     threshold: float = 0.2
     sample_cells: int = SAMPLE_CELLS
+    evidence: bool = True
     workers: int = field(default_factory=usable_processors)
     bundle: "str | Path | Bundle" = "starter"
     precision: "Precision" = "auto"

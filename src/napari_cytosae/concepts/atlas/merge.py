@@ -5,6 +5,8 @@ from dataclasses import replace
 from napari_cytosae.concepts.atlas.accumulator import Accumulator
 from napari_cytosae.concepts.atlas.collector import Collector
 from napari_cytosae.concepts.atlas.data_set import DataSet, DataSetInfo
+from napari_cytosae.concepts.atlas.evidence_counts import EvidenceAccumulator
+from napari_cytosae.concepts.atlas.evidence_sample import MEASURED_CELLS
 from napari_cytosae.errors import AtlasError
 
 
@@ -13,6 +15,14 @@ def accumulator_like(data: DataSet) -> Accumulator:
     info = data.info
     sample_cells = 0 if data.sample is None else data.sample.size
     return Accumulator(info.d_sae, info.k, info.threshold, sample_cells=sample_cells)
+
+
+def _evidence_like(*parts: DataSet) -> EvidenceAccumulator | None:
+    """Give an empty accumulator for evidence, if any part has some; absent evidence adds none."""
+    if not any(data.info.evidence for data in parts):
+        return None
+    sizes = [data.measured.size for data in parts if data.measured is not None]
+    return EvidenceAccumulator(parts[0].info.d_sae, sample_cells=min(sizes, default=MEASURED_CELLS))
 
 
 def merge_data_sets(first: DataSet, second: DataSet) -> DataSet:
@@ -54,7 +64,7 @@ def merge_data_sets(first: DataSet, second: DataSet) -> DataSet:
             f"{f' and {len(twice) - 1} more' if len(twice) > 1 else ''}, whose cells would count "
             "twice. Build one of the atlases without."
         )
-    collector = Collector(accumulator_like(first))
+    collector = Collector(accumulator_like(first), _evidence_like(first, second))
     collector.absorb(first)
     collector.absorb(second)
     return collector.data_set(_merged_info(mine, other))

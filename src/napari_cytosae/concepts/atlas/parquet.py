@@ -1,6 +1,6 @@
 """A data set's parts as Parquet tables that any other program reads, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from napari_cytosae.concepts.atlas.arrow_columns import lists_of, metadata_of, numpy_of, rows_of
 from napari_cytosae.concepts.atlas.data_set import Counts, DataSet, DataSetInfo, Part, Sources
+from napari_cytosae.concepts.atlas.evidence_tables import (
+    correlations_table,
+    measured_table,
+    read_correlations,
+    read_measured,
+    read_where,
+    where_table,
+)
 from napari_cytosae.concepts.atlas.measures import NO_LABEL
 from napari_cytosae.concepts.atlas.partners import CellSample, Partners
 from napari_cytosae.concepts.atlas.references import NO_PATCH, NO_SOURCE, References
@@ -18,7 +27,11 @@ from napari_cytosae.concepts.cell import GRID
 from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.errors import AtlasError
 
-PARTS: tuple[Part, ...] = ("counts", "references", "sources", "sample", "partners")
+PARTS: tuple[Part, ...] = (
+    "counts", "references", "sources", "sample", "partners", "where", "measured", "correlations",
+)  # fmt: skip
+_ALWAYS = ("counts", "references", "sources")
+_DERIVED = ("partners", "correlations")
 _RAW = ("images", "mass", "mass_units", "patches", "tokens_above")
 _READ = {
     "counts": list(_RAW),
@@ -66,26 +79,23 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 def write_part(data: DataSet, part: Part, path: Path) -> bool:
     """Write one part of a data set; tell whether there was any."""
+    if part in _DERIVED and not data.info.finished:
+        return False
     if part == "counts":
-        write_table(_counts_table(data), path)
+        table = _counts_table(data)
     elif part == "references":
-        write_table(_references_table(data), path)
-    elif part == "sources":
-        write_table(_sources_table(data.sources), path)
-    elif part == "sample":
-        if data.sample is None:
-            return False
-        write_table(_sample_table(data.sample), path)
+        table = _references_table(data)
+    elif (content := getattr(data, part)) is None:
+        return False
     else:
-        if not data.info.finished or data.partners is None:
-            return False
-        write_table(_partners_table(data.partners), path)
+        table = _WRITERS[part](content)
+    write_table(table, path)
     return True
 
 
 def read_part(info: DataSetInfo, part: Part, path: Path) -> Any:
     """Read one part of a data set; None where it was not kept."""
-    if part in ("sample", "partners") and not path.exists():
+    if part not in _ALWAYS and not path.exists():
         return None
     table = read_table(path, _READ.get(part))
     try:
@@ -146,11 +156,11 @@ def _read_counts(table: pa.Table, info: DataSetInfo) -> Counts:
 
     def column(name: str) -> NDArray[Any] | None:
         values = table.column(name)
-        return None if values.null_count else _numpy(table, name)
+        return None if values.null_count else numpy_of(table, name)
 
     return Counts(
-        _numpy(table, "images"),
-        _numpy(table, "mass"),
+        numpy_of(table, "images"),
+        numpy_of(table, "mass"),
         column("mass_units"),
         column("patches"),
         column("tokens_above"),
@@ -184,15 +194,15 @@ def _references_table(data: DataSet) -> pa.Table:
 
 
 def _read_references(table: pa.Table, info: DataSetInfo) -> References:
-    rows, columns = (_numpy(table, f"patch_{axis}", NO_PATCH) for axis in ("row", "column"))
+    rows, columns = (numpy_of(table, f"patch_{axis}", NO_PATCH) for axis in ("row", "column"))
     patches = np.where(rows >= 0, rows * GRID + columns, NO_PATCH).astype(np.int16)
     shape = (info.d_sae, info.k)
     return References(
-        _numpy(table, "value", 0.0).reshape(shape),
-        _numpy(table, "source", NO_SOURCE).reshape(shape),
-        _numpy(table, "cell", -1).reshape(shape),
+        numpy_of(table, "value", 0.0).reshape(shape),
+        numpy_of(table, "source", NO_SOURCE).reshape(shape),
+        numpy_of(table, "cell", -1).reshape(shape),
         patches.reshape(shape),
-        _numpy(table, "label", NO_LABEL).reshape(shape),
+        numpy_of(table, "label", NO_LABEL).reshape(shape),
     )
 
 
@@ -214,29 +224,29 @@ def _read_sources(table: pa.Table, info: DataSetInfo) -> Sources:
 
 
 def _sample_table(sample: CellSample) -> pa.Table:
-    offsets = pa.array(sample.indptr.astype(np.int64))
+    concept_ids, values = lists_of(sample.indptr, sample.concept_ids, sample.values)
     table = pa.table(
         {
             "priority": pa.array(sample.priorities),
             "source": pa.array(sample.sources),
             "cell": pa.array(sample.cells),
-            "concept_ids": pa.LargeListArray.from_arrays(offsets, pa.array(sample.concept_ids)),
-            "values": pa.LargeListArray.from_arrays(offsets, pa.array(sample.values)),
+            "concept_ids": concept_ids,
+            "values": values,
         }
     )
     return table.replace_schema_metadata({"size": str(sample.size)})
 
 
 def _read_sample(table: pa.Table, info: DataSetInfo) -> CellSample:
-    lists = table.column("concept_ids").combine_chunks()
+    indptr, concept_ids, values = rows_of(table, "concept_ids", "values")
     return CellSample(
-        _numpy(table, "priority"),
-        _numpy(table, "source"),
-        _numpy(table, "cell"),
-        np.asarray(lists.offsets, np.int64),
-        np.asarray(lists.values),
-        np.asarray(table.column("values").combine_chunks().values),
-        int(_metadata(table)["size"]),
+        numpy_of(table, "priority"),
+        numpy_of(table, "source"),
+        numpy_of(table, "cell"),
+        indptr,
+        concept_ids,
+        values,
+        int(metadata_of(table)["size"]),
     )
 
 
@@ -257,32 +267,32 @@ def _partners_table(partners: Partners) -> pa.Table:
 
 
 def _read_partners(table: pa.Table, info: DataSetInfo) -> Partners:
-    metadata = _metadata(table)
+    metadata = metadata_of(table)
     shape = (info.d_sae, int(metadata["m"]))
     ids = np.full(shape, -1, np.int32)
     cosines, shares = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    at = (_numpy(table, "concept_id"), _numpy(table, "rank"))
+    at = (numpy_of(table, "concept_id"), numpy_of(table, "rank"))
     ids[at], cosines[at], shares[at] = (
-        _numpy(table, name) for name in ("partner", "cosine", "share")
+        numpy_of(table, name) for name in ("partner", "cosine", "share")
     )
     return Partners(ids, cosines, shares, int(metadata["n_sampled"]))
 
 
-def _metadata(table: pa.Table) -> Mapping[str, str]:
-    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-
-
-def _numpy(table: pa.Table, name: str, missing: float | None = None) -> NDArray[Any]:
-    column = table.column(name)
-    if missing is not None:
-        column = column.fill_null(missing)
-    return np.array(column.to_numpy())  # a copy of its own: Arrow's is read-only
-
-
+_WRITERS: Mapping[str, Callable[[Any], pa.Table]] = {
+    "sources": _sources_table,
+    "sample": _sample_table,
+    "partners": _partners_table,
+    "where": where_table,
+    "measured": measured_table,
+    "correlations": correlations_table,
+}
 _READERS = {
     "counts": _read_counts,
     "references": _read_references,
     "sources": _read_sources,
     "sample": _read_sample,
     "partners": _read_partners,
+    "where": read_where,
+    "measured": read_measured,
+    "correlations": read_correlations,
 }

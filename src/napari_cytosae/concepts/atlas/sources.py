@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_cytosae.cells import CropGeometry
+from napari_cytosae.concepts.atlas.evidence_counts import is_measured
 from napari_cytosae.concepts.atlas.published_order import SUFFIXES
 from napari_cytosae.concepts.manifest import MANIFEST_NAME, RunKey
 from napari_cytosae.concepts.run import Run
@@ -162,6 +163,17 @@ def open_runs(paths: list[Path]) -> tuple[list[RunSource], list[str]]:
             sources[identity] = RunSource(run, identity)
     notes = [f"Left out, as their cells are in another run: {_few(twice)}."] if twice else []
     return list(sources.values()), notes
+
+
+def not_measured(sources: list[RunSource]) -> list[str]:
+    """Say which runs' cells were not measured, and so add no evidence."""
+    without = [str(source.run.path) for source in sources if not is_measured(source.run)]
+    if not without:
+        return []
+    return [
+        f"No evidence from {_few(without)}: the cells were not measured. Analyse the same images "
+        "again, or measure them with measure_run, and build the atlas anew."
+    ]
 
 
 def _few(names: list[str]) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_cytosae.concepts.atlas.data_set import DataSet
+from napari_cytosae.concepts.atlas.evidence import headlines
 from napari_cytosae.concepts.atlas.focus import Focus
 from napari_cytosae.concepts.atlas.measures import missing_where_nan, ratio
 from napari_cytosae.concepts.atlas.suggest import Suggestions
@@ -42,7 +43,10 @@ def summarise(
         ``references``, how many there are; ``in_focus`` and ``noisy`` (see `Focus`); ``rank``, 0
         for the first: those in focus come first, then noisy ones, then the rest, by agreement,
         purity and mean activation. With several data sets, also ``frequency NAME``,
-        ``mean_activation NAME``, ``entropy NAME`` and ``class NAME`` of each.
+        ``mean_activation NAME``, ``entropy NAME`` and ``class NAME`` of each. Where cells were
+        measured, also ``compartment``, ``compartment_share`` and ``compartment_enrichment``,
+        ``correlates`` ("N:C ratio ρ 0.71") and ``seen``, all of it in words, of the data set in
+        which most measured cells have the concept (see `Evidence`).
     """
     d_sae = data_sets[0].info.d_sae
     n_images = sum(data.info.n_images for data in data_sets)
@@ -89,6 +93,16 @@ def summarise(
         "noisy": noisy,
         "rank": rank,
     }  # fmt: skip
+    seen = [data.evidence for data in data_sets if data.evidence is not None]
+    if seen:
+        told = headlines(seen)
+        columns |= {
+            "compartment": told.compartment,
+            "compartment_share": missing_where_nan(told.share),
+            "compartment_enrichment": missing_where_nan(told.enrichment),
+            "correlates": told.correlates,
+            "seen": told.words,
+        }
     if len(data_sets) > 1:
         for data in data_sets:
             columns[f"frequency {data.name}"] = data.frequency
