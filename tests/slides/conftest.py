@@ -11,6 +11,13 @@ from PIL import Image
 MakePicture = Callable[..., Path]
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep what a test caches out of the user's folders."""
+    monkeypatch.setenv("NAPARI_CYTOSAE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
 @pytest.fixture
 def pixels() -> NDArray[np.uint8]:
     """A small picture whose every row, column and channel differs."""

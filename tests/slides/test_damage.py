@@ -169,7 +169,6 @@ def test_levels_whose_store_fails_are_unreachable():
             raise OSError(5, "Input/output error")
 
     slide = Slide.from_levels([Vanished()], name="layer")
-    slide._tones = None
     with pytest.raises(UnreachableImageError, match=r"layer can no longer be read.*drive"):
         slide.read_around_damage(0, 0, 10, 10)
 

@@ -462,10 +462,3 @@ def test_other_things_that_are_no_single_image(tmp_path, scan):
         tif.write(255 - scan, photometric="rgb", metadata={"axes": "YXS"})
     with pytest.raises(ImageError, match=r"two\.ome\.tif holds 2 images of the same size"):
         Slide.open(tmp_path / "two.ome.tif")
-
-
-def test_a_picture_too_large_to_decode_is_told_so(tmp_path, monkeypatch, picture):
-    path = picture("a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ImageError, match=r"a\.png is too large.*tiled TIFF"):
-        Slide.open(path)

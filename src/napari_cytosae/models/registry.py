@@ -1,7 +1,6 @@
 """Which bundles there are, where they come from, and where they lie. Imports no torch."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pooch
-
 from napari_cytosae.errors import CheckpointError, DownloadError
+from napari_cytosae.home import home_folder
 from napari_cytosae.models import known_hashes
 from napari_cytosae.models.download import Progress, download
 
@@ -91,12 +89,6 @@ PUBLISHED = {
         },
     )
 }
-
-
-def home_folder() -> Path:
-    """Folder of the user's bundles and runs; ``NAPARI_CYTOSAE_HOME`` names another."""
-    chosen = os.environ.get("NAPARI_CYTOSAE_HOME")
-    return Path(chosen) if chosen else Path(pooch.os_cache("napari-cytosae"))
 
 
 def available_bundles() -> list[BundleInfo]:

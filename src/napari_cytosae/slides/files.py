@@ -1,16 +1,24 @@
 """Image files: told apart by what they hold, not by what they are called."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from napari_cytosae.errors import ImageError
+from napari_cytosae.home import home_folder
 from napari_cytosae.slides.opened import OpenedImage
 from napari_cytosae.slides.openslides import EXTRA, detect_vendor, open_openslide, openslide_module
 from napari_cytosae.slides.pictures import PICTURE_MAGIC, open_picture
 from napari_cytosae.slides.tiff_series import NeedsOpenSlideError
 from napari_cytosae.slides.tiffs import open_tiff
+from napari_cytosae.slides.virtual import with_virtual_levels
 from napari_cytosae.slides.zarrs import is_zarr, open_zarr
+
+PYRAMIDS = "pyramids"
+"""Folder, in the user's, that keeps the levels and raw pixels which files do not have."""
 
 Backend = Literal["auto", "tifffile", "openslide"]
 
@@ -35,7 +43,7 @@ _OPENSLIDE_MAGIC = (
 def open_image(
     path: Path, *, channels: Sequence[int] | None = None, backend: Backend = "auto"
 ) -> OpenedImage:
-    """Open an image file by what its first bytes say it is.
+    """Open an image file by what its first bytes say it is; small levels are added where needed.
 
     Parameters
     ----------
@@ -50,6 +58,22 @@ def open_image(
     ImageError
         If it is missing, a folder, empty, damaged or no image that can be used.
     """
+    opened = _open(path, channels, backend)
+    if channels is not None:
+        opened = replace(opened, digest=partial(_with_channels, opened.digest, tuple(channels)))
+    return with_virtual_levels(opened, _cache)
+
+
+def _cache() -> Path:
+    return home_folder() / PYRAMIDS
+
+
+def _with_channels(digest: Callable[[], str], channels: tuple[int, ...]) -> str:
+    """Tell other channels of one file apart."""
+    return hashlib.sha256(f"{digest()} {channels}".encode()).hexdigest()
+
+
+def _open(path: Path, channels: Sequence[int] | None, backend: Backend) -> OpenedImage:
     try:
         if path.is_dir():
             if is_zarr(path):
@@ -75,7 +99,7 @@ def open_image(
     if kind := _openslide_kind(path, magic):
         return _open_other(path, channels, kind)
     if magic.startswith(PICTURE_MAGIC):
-        return open_picture(path)
+        return open_picture(path, _cache)
     if detect_vendor(path) is not None:
         return open_openslide(path, channels)
     raise ImageError(

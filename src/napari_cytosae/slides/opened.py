@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cytosae.slides.axes import Axes, PixelSource
 from napari_cytosae.slides.pixel_size import PixelSize
+
+if TYPE_CHECKING:
+    from napari_cytosae.slides.virtual import TileMaker
 
 ReadPicture = Callable[[], NDArray[np.uint8]]
 
@@ -32,6 +36,10 @@ class OpenedImage:
         What reads the pixels.
     associated : mapping of str to callable
         Pictures of the glass beside the scan, each read when called for: (H, W, 3) uint8.
+    maker : TileMaker or None
+        Makes the last levels, where the file does not have them.
+    stored : int or None
+        How many of the levels the file has; all where None.
     """
 
     levels: Sequence[PixelSource]
@@ -41,3 +49,5 @@ class OpenedImage:
     close: Callable[[], None] | None = None
     backend: str = "tifffile"
     associated: Mapping[str, ReadPicture] = field(default_factory=dict)
+    maker: "TileMaker | None" = None
+    stored: int | None = None

@@ -4,6 +4,7 @@ import hashlib
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from PIL import Image, ImageOps
 
 from napari_cytosae.errors import ImageError
 from napari_cytosae.slides.axes import find_axes
+from napari_cytosae.slides.large_pictures import open_large_picture, picture_header
 from napari_cytosae.slides.opened import OpenedImage
+from napari_cytosae.slides.tiffs import FIELD_PX
 
 PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM")  # first bytes of PNG, JPEG and BMP
 
@@ -28,23 +31,29 @@ _DIRECT_MODES = ("1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16L")
 _PNG_BIT_DEPTH = 24
 
 
-def open_picture(path: Path) -> OpenedImage:
+def open_picture(path: Path, folder: Callable[[], Path]) -> OpenedImage:
     """Decode a PNG, JPEG or BMP file, upright by its EXIF orientation.
 
     The dpi in such files is a printer's, not a microscope's: the pixel size stays unknown.
 
+    Parameters
+    ----------
+    path : Path
+    folder : callable
+        Gives the folder for the raw pixels of pictures that are too large for memory.
+
     Raises
     ------
     ImageError
-        If the file is damaged, or too large to decode at once.
+        If the file is damaged.
     """
-    content = path.read_bytes()
     try:
+        header = picture_header(path)
+        if header.width * header.height > FIELD_PX:
+            _refuse_animation(header, path.name)
+            return open_large_picture(path, header, folder())
+        content = path.read_bytes()
         pixels = _decode(content, path.name)
-    except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{path.name} is too large to decode at once; save it as a tiled TIFF."
-        ) from error
     except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error) as error:
         raise ImageError(
             f"{path.name} is damaged or incomplete ({error}); copy it again from its source."
@@ -60,9 +69,7 @@ def _decode(content: bytes, name: str) -> NDArray[Any]:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image: Image.Image = Image.open(io.BytesIO(content), formats=_FORMATS)
     with image:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # a camera's MPO holds previews of one picture
-            raise ImageError(f"{name} is an animation of {frames} images; save the one to analyse.")
+        _refuse_animation(image, name)
         image.load()
         if image.format == "PNG" and content[_PNG_BIT_DEPTH] == 16:
             # Pillow would keep only 8 bits of colour.
@@ -73,3 +80,9 @@ def _decode(content: bytes, name: str) -> NDArray[Any]:
         elif upright.mode not in _DIRECT_MODES:
             upright = upright.convert("RGB")
         return np.array(upright)
+
+
+def _refuse_animation(image: Image.Image, name: str) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's MPO holds previews of one picture
+        raise ImageError(f"{name} is an animation of {frames} images; save the one to analyse.")

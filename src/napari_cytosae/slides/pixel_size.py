@@ -63,6 +63,28 @@ def check_microns_per_pixel(value: float | None, name: str) -> float | None:
     return number
 
 
+def check_pixel_size(given: float | PixelSize | None, name: str) -> PixelSize | None:
+    """Return height and width of a pixel, where one number stands for both.
+
+    Raises
+    ------
+    ImageError
+        If one is not a positive finite number.
+    """
+    if isinstance(given, tuple):
+        height, width = (check_microns_per_pixel(size, name) for size in given)
+        return None if height is None or width is None else (height, width)
+    size = check_microns_per_pixel(given, name)
+    return None if size is None else (size, size)
+
+
+def in_words(size: PixelSize | None) -> str:
+    """Write a pixel size, without its unit."""
+    if size is None:
+        return "unknown"
+    return f"{size[1]:g}" if is_square(size) else f"{size[0]:g} × {size[1]:g}"
+
+
 def plausible(height_um: float, width_um: float) -> PixelSize | None:
     """Return a pixel size that a microscope can have, or None."""
     sizes = (height_um, width_um)

@@ -1,35 +1,37 @@
 """A slide: one image a person opens, read as 8-bit RGB region by region."""
 
 import copy
-import operator
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_cytosae.errors import DamagedImageError, ImageError, UnreachableImageError
+from napari_cytosae.errors import DamagedImageError, ImageError
 from napari_cytosae.slides.axes import (
     Axes,
     PixelSource,
     check_levels,
     find_axes,
-    plane_shape,
-    read_window,
 )
-from napari_cytosae.slides.damage import Box, chunk_shape, read_around
+from napari_cytosae.slides.damage import Box
 from napari_cytosae.slides.digest import digest_array, digest_levels
 from napari_cytosae.slides.files import Backend, open_image
 from napari_cytosae.slides.level_array import LevelArray
+from napari_cytosae.slides.levels import Levels
 from napari_cytosae.slides.opened import ReadPicture
-from napari_cytosae.slides.pixel_size import PixelSize, check_microns_per_pixel, is_square
-from napari_cytosae.slides.rgb import Tones
-
-_TONE_BAND_ROWS = 1024
+from napari_cytosae.slides.pixel_size import (
+    PixelSize,
+    check_microns_per_pixel,
+    check_pixel_size,
+    in_words,
+    is_square,
+)
+from napari_cytosae.slides.virtual import TileMaker
 
 
 class Slide:
@@ -48,6 +50,9 @@ class Slide:
         The file, where there is one.
     level_shapes : tuple of (int, int)
         Height and width of each level in px, the largest (level 0) first.
+    stored_levels : int
+        How many of the levels the file has. Where its smallest is larger than 16.8 million px,
+        smaller ones follow, which are made when they are looked at and kept in the user's cache.
     pixel_size_um : (float, float) or None
         Height and width of a pixel at level 0; None where neither the file nor the caller says.
     backend : str
@@ -67,18 +72,28 @@ class Slide:
         close: Callable[[], None] | None = None,
         backend: str = "array",
         associated: Mapping[str, ReadPicture] | None = None,
+        maker: TileMaker | None = None,
+        stored_levels: int | None = None,
     ) -> None:
         self.name = name
         self.path = path
         self.backend = backend
-        self.level_shapes = tuple(plane_shape(level.shape, axes) for level in levels)
-        self.pixel_size_um = _pixel_size(microns_per_pixel, name)
-        self._levels = tuple(levels)
-        self._axes = axes
+        self.pixel_size_um = check_pixel_size(microns_per_pixel, name)
         self._make_digest = digest
         self._associated = dict(associated or {})
         # Closes the file when the slide is collected, if nobody did before.
         self._close = None if close is None else weakref.finalize(self, close)
+        finalizer = self._close
+        self._levels = Levels(
+            levels,
+            axes,
+            name=name,
+            is_open=lambda: finalizer is None or finalizer.alive,
+            maker=maker,
+            stored=stored_levels,
+        )
+        self.level_shapes = self._levels.shapes
+        self.stored_levels = self._levels.stored
 
     @classmethod
     def open(
@@ -126,6 +141,8 @@ class Slide:
             close=opened.close,
             backend=opened.backend,
             associated=opened.associated,
+            maker=opened.maker,
+            stored_levels=opened.stored,
         )
 
     @classmethod
@@ -191,7 +208,7 @@ class Slide:
     def with_pixel_size(self, microns_per_pixel: float | None) -> Self:
         """Return the same slide with another pixel size; both read from the same open file."""
         twin = copy.copy(self)
-        twin.pixel_size_um = _pixel_size(microns_per_pixel, self.name)
+        twin.pixel_size_um = check_pixel_size(microns_per_pixel, self.name)
         # The file is closed when the slide that opened it is collected; so it has to live on.
         twin.__dict__["_opened_by"] = self
         return twin
@@ -215,7 +232,7 @@ class Slide:
             return None
         if not is_square(size):
             raise ImageError(
-                f"The pixels of {self.name} are not square ({size[0]:g} × {size[1]:g} µm); resample "
+                f"The pixels of {self.name} are not square ({in_words(size)} µm); resample "
                 "the image, or give the microns per pixel that it is to be taken for."
             )
         return size[1]
@@ -223,12 +240,12 @@ class Slide:
     @property
     def is_grey(self) -> bool:
         """Whether the image has no colours."""
-        return self._axes == "YX"
+        return self._levels.axes == "YX"
 
     @property
     def value_range(self) -> tuple[float, float]:
         """Stored values that become black and white."""
-        return self._tones.black, self._tones.white
+        return self._levels.tones.black, self._levels.tones.white
 
     @property
     def associated(self) -> tuple[str, ...]:
@@ -248,17 +265,6 @@ class Slide:
         disk and the bytes of a fixed sample of tiles.
         """
         return self._make_digest()
-
-    @cached_property
-    def _tones(self) -> Tones:
-        coarsest = self._levels[-1]
-        height, width = self.level_shapes[-1]
-        if coarsest.dtype in (np.uint8, np.bool_):
-            height = 1  # their tones do not depend on the values
-        return Tones.measured(
-            read_window(coarsest, self._axes, top, 0, min(_TONE_BAND_ROWS, height - top), width)
-            for top in range(0, height, _TONE_BAND_ROWS)
-        )
 
     def read_region(
         self, y: int, x: int, height: int, width: int, level: int = 0
@@ -288,8 +294,8 @@ class Slide:
         UnreachableImageError
             If the file, its disk or its network drive is gone.
         """
-        window, level = self._checked(y, x, height, width, level)
-        pixels, gaps, error = self._read(window, level)
+        window, level = self._levels.checked(y, x, height, width, level)
+        pixels, gaps, error = self._levels.rgb(window, level)
         if gaps:
             more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
             raise DamagedImageError(
@@ -321,46 +327,9 @@ class Slide:
         ImageError, UnreachableImageError
             As in `read_region`: a file that is gone is not read as white.
         """
-        window, level = self._checked(y, x, height, width, level)
-        pixels, gaps, _ = self._read(window, level)
-        for y0, x0, y1, x1 in gaps:
-            pixels[y0 - window[0] : y1 - window[0], x0 - window[1] : x1 - window[1]] = 255
+        window, level = self._levels.checked(y, x, height, width, level)
+        pixels, gaps, _ = self._levels.rgb(window, level)
         return pixels, gaps
-
-    def _checked(self, y: int, x: int, height: int, width: int, level: int) -> tuple[Box, int]:
-        y, x, height, width, level = map(operator.index, (y, x, height, width, level))
-        if not 0 <= level < len(self.level_shapes):
-            raise ImageError(
-                f"{self.name} has {len(self.level_shapes)} level(s), numbered from 0; "
-                f"there is no level {level}."
-            )
-        rows, columns = self.level_shapes[level]
-        inside = 0 <= y < y + height <= rows and 0 <= x < x + width <= columns
-        if not inside:
-            raise ImageError(
-                f"{self.name}: the region y {y}..{y + height}, x {x}..{x + width} is not inside "
-                f"level {level} ({rows} × {columns} px)."
-            )
-        return (y, x, y + height, x + width), level
-
-    def _read(
-        self, window: Box, level: int
-    ) -> tuple[NDArray[np.uint8], list[Box], Exception | None]:
-        block, gaps, error = self._read_raw(window, level)
-        return self._tones.apply(block), gaps, error
-
-    def _read_raw(
-        self, window: Box, level: int
-    ) -> tuple[NDArray[Any], list[Box], Exception | None]:
-        if self._close is not None and not self._close.alive:
-            raise ImageError(f"{self.name} has been closed; open it again to read from it.")
-        try:
-            return read_around(self._levels[level], self._axes, window)
-        except OSError as error:
-            raise UnreachableImageError(
-                f"{self.name} can no longer be read ({error}); see that its disk or network drive "
-                "is there."
-            ) from error
 
     def read(self) -> NDArray[np.uint8]:
         """Read the whole of level 0: (H, W, 3) uint8. For a whole-slide image that is large."""
@@ -384,13 +353,29 @@ class Slide:
             raise ImageError(f"{self.name} has no picture called {name} (it has: {known}).")
         return self._associated[name]()
 
-    def pyramid(self, *, values: bool = False) -> list[LevelArray]:
+    def make_levels(self) -> Iterator[float]:
+        """Make all levels that the file does not have; yields the share that is done.
+
+        They are also made without this, tile by tile, where they are read. What has been made stays
+        for the next time, so that this may be stopped at any point.
+        """
+        return iter(()) if self._levels.maker is None else self._levels.maker.steps()
+
+    @property
+    def levels_made(self) -> bool:
+        """Whether nothing is left for `make_levels` to do."""
+        return self._levels.maker is None or self._levels.maker.complete
+
+    def pyramid(self, *, values: bool = False, wait: bool = True) -> list[LevelArray]:
         """Give the levels as arrays that are read where they are sliced, the largest first.
 
         Parameters
         ----------
         values : bool
             Whether to give the values as they are stored, rather than 8-bit RGB.
+        wait : bool
+            Whether a slice of a level that the file does not have waits until it is made. Otherwise
+            it is blank where it is not made yet, and `make_levels` makes that part next.
 
         Returns
         -------
@@ -398,28 +383,7 @@ class Slide:
             For napari's multiscale layers, dask and the like. Damaged tiles are white in RGB, and
             0 in values.
         """
-        return [
-            LevelArray(
-                (*shape, *(self._samples if values else (3,))),
-                self._levels[number].dtype if values else np.dtype(np.uint8),
-                chunk_shape(self._levels[number], self._axes),
-                partial(self._show_values if values else self._show, level=number),
-            )
-            for number, shape in enumerate(self.level_shapes)
-        ]
-
-    @property
-    def _samples(self) -> tuple[int, ...]:
-        return () if self._axes == "YX" else (self._levels[0].shape[self._axes.index("S")],)
-
-    def _show(self, box: Box, level: int) -> NDArray[np.uint8]:
-        y0, x0, y1, x1 = box
-        if y0 == y1 or x0 == x1:
-            return np.empty((y1 - y0, x1 - x0, 3), np.uint8)
-        return self.read_around_damage(y0, x0, y1 - y0, x1 - x0, level)[0]
-
-    def _show_values(self, box: Box, level: int) -> NDArray[Any]:
-        return self._read_raw(box, level)[0]
+        return self._levels.arrays(values=values, wait=wait)
 
     def close(self) -> None:
         """Close the file, where one is open; regions can no longer be read from it."""
@@ -439,16 +403,4 @@ class Slide:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{height} × {width}" for height, width in self.level_shapes)
-        size = self.pixel_size_um
-        words = "unknown" if size is None else f"{size[1]:g}"
-        if size is not None and not is_square(size):
-            words = f"{size[0]:g} × {size[1]:g}"
-        return f"<Slide {self.name}: {shapes} px, {words} µm/px>"
-
-
-def _pixel_size(given: float | PixelSize | None, name: str) -> PixelSize | None:
-    if isinstance(given, tuple):
-        height, width = (check_microns_per_pixel(size, name) for size in given)
-        return None if height is None or width is None else (height, width)
-    size = check_microns_per_pixel(given, name)
-    return None if size is None else (size, size)
+        return f"<Slide {self.name}: {shapes} px, {in_words(self.pixel_size_um)} µm/px>"

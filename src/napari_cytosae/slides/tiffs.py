@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
@@ -29,6 +28,7 @@ from napari_cytosae.slides.tiff_series import (
     named_sizes,
 )
 from napari_cytosae.slides.tiff_tiles import RawRows, TiffTiles, path_of
+from napari_cytosae.slides.turned import Turned, upright
 
 # An image of one level and up to this many px is decoded at once; of others, only the tiles that
 # are needed.
@@ -89,7 +89,7 @@ def _open_main_image(
     if len(series.levels) == 1 and page.imagewidth * page.imagelength <= FIELD_PX:
         with closing(FileBytes(path.name)) as file:
             level = _level(file, series, channels, convert, path.name, ChunkCache(0))
-            pixels = _upright(level[:, :], page)
+            pixels = upright(level[:, :], _orientation(page))
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         return OpenedImage(
@@ -98,6 +98,8 @@ def _open_main_image(
     file, cache = FileBytes(path.name), ChunkCache()
     levels = [_level(file, level, channels, convert, path.name, cache) for level in series.levels]
 
+    if len(levels) == 1 and _orientation(page) in range(2, 9):
+        levels = [Turned(levels[0], _orientation(page))]
     file.read(path_of(page), 0, 1)  # so that a file that is renamed can still be read
 
     def close() -> None:
@@ -162,17 +164,9 @@ def _read_picture(path: Path, index: int) -> NDArray[np.uint8]:
     return to_rgb8(pixels if convert is None else convert(pixels), name=path.name)
 
 
-def _upright(pixels: NDArray[Any], page: tifffile.TiffPage) -> NDArray[Any]:
-    """Turn a field as its orientation tag says (1 to 8, TIFF 6.0 section 8)."""
+def _orientation(page: tifffile.TiffPage) -> int:
     tag = page.tags.get("Orientation")
-    orientation = 1 if tag is None else int(tag.value)
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
+    return 1 if tag is None else int(tag.value)
 
 
 def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from napari_cytosae.models.registry import home_folder
+from napari_cytosae.home import home_folder
 from napari_cytosae.slides import image_stem
 
 

@@ -13,7 +13,8 @@ from napari_cytosae.concepts.naming.dictionary import Dictionary
 from napari_cytosae.concepts.naming.names_file import SUFFIX, read_names
 from napari_cytosae.concepts.naming.records import Record
 from napari_cytosae.errors import NamesError, RunError
-from napari_cytosae.models.registry import NAMES, bundle_folders, home_folder
+from napari_cytosae.home import home_folder
+from napari_cytosae.models.registry import NAMES, bundle_folders
 
 _PLACES: Final = "places.json"
 _opened: WeakValueDictionary[tuple[Path, str], Dictionary] = WeakValueDictionary()
