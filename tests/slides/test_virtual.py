@@ -345,7 +345,8 @@ def test_large_pictures_are_read_upright_from_a_file(
     how = {"compression": "tiff_lzw"} if name == "a.tif" else {"compress_level": 1}
     Image.fromarray(scan).save(path, exif=exif, **how)
     with Slide.open(path) as slide:
-        expected = upright(np.asarray(Image.open(path)), orientation)
+        stored = scan if name != "a.jpg" else np.asarray(Image.open(path))
+        expected = upright(stored, orientation)
         assert slide.shape == expected.shape[:2]
         assert len(slide.level_shapes) > 1
         np.testing.assert_array_equal(
@@ -384,7 +385,7 @@ def test_large_pictures_of_many_modes(tmp_path, scan, mode):
     if mode == "I;16":
         assert np.abs(large.astype(int) - small).max() <= 255
         np.testing.assert_allclose(
-            large / 255, scan[100:164, 200:264, [0] * 3] * 16 / 4095, atol=0.003
+            large / 255, scan[100:164, 200:264, [0] * 3] / 255.9375, atol=0.003
         )
     else:
         np.testing.assert_array_equal(large, small)
@@ -416,7 +417,7 @@ def test_a_picture_that_fits_on_no_disk_is_told_so(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1 << 30, "total": 1 << 40})
     monkeypatch.setattr(large_pictures.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(
-        ImageError, match=r"bomb\.png is too large for memory.* 10\.1 GiB are needed"
+        ImageError, match=r"bomb\.png is too large for memory.*10\.1 GiB are needed"
     ):
         Slide.open(path)
 

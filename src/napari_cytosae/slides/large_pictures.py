@@ -1,6 +1,7 @@
 """PNG, JPEG and BMP files that are too large for memory: decoded once, into a file, row by row."""
 
 import hashlib
+import mmap
 import os
 import shutil
 from collections.abc import Callable
@@ -50,8 +51,7 @@ def picture_header(path: Path) -> Image:
         magic = file.read(4)
     reader = next(reader for start, reader in _READERS.items() if magic.startswith(start))
     with reader(path) as image:
-        image.getexif()
-    return image
+        return image
 
 
 def open_large_picture(path: Path, header: Image, folder: Path) -> OpenedImage:
@@ -70,7 +70,8 @@ def open_large_picture(path: Path, header: Image, folder: Path) -> OpenedImage:
     ImageError
         If it is damaged, of a kind that cannot be decoded so, or the disk is full.
     """
-    content = path.read_bytes()
+    with path.open("rb") as stored:  # mapped, for the file itself may be large
+        content = mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ)
     digest = hashlib.sha256(content).hexdigest()
     samples, dtype = _pixel(path.name, header, content)
     shape = (header.height, header.width, *samples)
@@ -89,15 +90,17 @@ def open_large_picture(path: Path, header: Image, folder: Path) -> OpenedImage:
         ) from error
     axes = find_axes(shape, dtype, path.name)
     level: PixelSource = RawRows(file, raw, 0, shape, dtype, axes=axes, channels=None, convert=None)
-    orientation = int(header.getexif().get(_EXIF_ORIENTATION, 1))
+    # Pillow looks for what follows a PNG's pixels by decoding them all.
+    has_exif = header.format != "PNG" or "exif" in header.info
+    orientation = int(header.getexif().get(_EXIF_ORIENTATION, 1)) if has_exif else 1
     if orientation in range(2, 9):
         level = Turned(level, orientation)
     return OpenedImage([level], axes, None, lambda: digest, file.close, backend="picture")
 
 
-def _pixel(name: str, header: Image, content: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _pixel(name: str, header: Image, content: mmap.mmap) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Say how many samples a decoded pixel has, and of which type."""
-    if content.startswith(b"\x89PNG"):
+    if header.format == "PNG":
         samples = _PNG_SAMPLES.get(content[_PNG_COLOUR])
         dtype = np.dtype(np.uint16 if content[_PNG_BIT_DEPTH] == 16 else np.uint8)
     else:
@@ -117,7 +120,7 @@ def _pixel(name: str, header: Image, content: bytes) -> tuple[tuple[int, ...], n
 
 def _decode(
     name: str,
-    content: bytes,
+    content: mmap.mmap,
     header: Image,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
@@ -141,6 +144,8 @@ def _decode(
         _reserve(part, needed)
         pixels = np.memmap(part, dtype, "r+", shape=shape)
         try:
+            if header.format in ("JPEG", "MPO") and _is_cut_short(content):
+                raise ValueError("its end is missing")
             codec(content, out=pixels)
         except (RuntimeError, ValueError, TypeError) as error:
             raise ImageError(
@@ -152,6 +157,16 @@ def _decode(
         part.replace(raw)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _is_cut_short(content: mmap.mmap) -> bool:
+    """Tell whether a JPEG has no end; libjpeg would fill up what is missing with grey."""
+    at = 2
+    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
+        # An EXIF preview has an end of its own: only what follows the header's segments counts.
+        is_filler = content[at + 1 : at + 2] == b"\xff"
+        at += 1 if is_filler else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return content.rfind(b"\xff\xd9", at) < 0
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -12,12 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_cytosae.errors import DamagedImageError, ImageError
-from napari_cytosae.slides.axes import (
-    Axes,
-    PixelSource,
-    check_levels,
-    find_axes,
-)
+from napari_cytosae.slides.axes import Axes, PixelSource, check_levels, find_axes
 from napari_cytosae.slides.damage import Box
 from napari_cytosae.slides.digest import digest_array, digest_levels
 from napari_cytosae.slides.files import Backend, open_image
@@ -83,7 +78,7 @@ class Slide:
         self._associated = dict(associated or {})
         # Closes the file when the slide is collected, if nobody did before.
         self._close = None if close is None else weakref.finalize(self, close)
-        finalizer = self._close
+        finalizer = self._close  # no reference to self, which it waits for
         self._levels = Levels(
             levels,
             axes,

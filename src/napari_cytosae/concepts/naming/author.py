@@ -7,7 +7,7 @@ from pathlib import Path
 from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.concepts.naming.records import tidy
 from napari_cytosae.errors import RunError
-from napari_cytosae.models.registry import home_folder
+from napari_cytosae.home import home_folder
 
 
 def _path() -> Path:
