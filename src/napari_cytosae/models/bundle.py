@@ -210,6 +210,13 @@ def digest_of(backbone: Backbone, sae: SparseAutoencoder, preprocessing: Preproc
     return digest.hexdigest()
 
 
+def digest_of_backbone(backbone: Backbone) -> str:
+    """Compute a backbone's own digest: SHA-256 over its float32 weights up to its block."""
+    digest = hashlib.sha256(f"block {backbone.block}".encode())
+    _add_tensors(digest, backbone.dinov2_state())
+    return digest.hexdigest()
+
+
 def digest_of_sae(sae: SparseAutoencoder) -> str:
     """Compute an SAE's own digest: SHA-256 over its float32 weights and nothing else."""
     digest = hashlib.sha256()
