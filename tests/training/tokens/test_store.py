@@ -144,7 +144,7 @@ def test_another_backbone_is_never_taken_for_this_one(images, bundle, tmp_path) 
 
 def test_a_damaged_shard_is_made_anew(images, bundle, tmp_path, made) -> None:
     store = extract(images, bundle, tmp_path / "tokens")
-    before = store[:]
+    before, crops = store[:], store.crops
     shard = sorted((tmp_path / "tokens" / "shards").iterdir())[1]
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(TrainingError, match="Repeat the extraction"):
@@ -152,9 +152,9 @@ def test_a_damaged_shard_is_made_anew(images, bundle, tmp_path, made) -> None:
     made.clear()
     again = extract(images, bundle, tmp_path / "tokens")
     assert sum(made) == 2
-    assert sorted(crop.id for crop in again.crops) == sorted(crop.id for crop in store.crops)
+    assert sorted(crop.id for crop in again.crops) == sorted(crop.id for crop in crops)
     rows = {crop.id: row for row, crop in enumerate(again.crops)}
-    for row, crop in enumerate(store.crops):
+    for row, crop in enumerate(crops):
         np.testing.assert_array_equal(again[rows[crop.id]], before[row])
 
 
