@@ -36,7 +36,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("rooms", "forbidden"),
     [
-        (("slides", "cells", "models", "concepts", "export", "training"), SCREEN),
+        (("slides", "cells", "models", "concepts", "cohorts", "export", "training"), SCREEN),
         (("slides", "cells"), MODELS),
     ],
 )
