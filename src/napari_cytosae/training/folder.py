@@ -71,8 +71,24 @@ class TrainingFolder:
     ) -> None:
         self._stack.close()
 
-    def claim(self, config: SaeTrainingConfig, block: int, identity: str, resume: bool) -> None:
+    def claim(
+        self,
+        config: SaeTrainingConfig,
+        block: int,
+        identity: str,
+        resume: bool,
+        store: Path | None = None,
+    ) -> None:
         """Make the folder this training's.
+
+        Parameters
+        ----------
+        config, block, identity
+            What is trained, and on what.
+        resume
+            Whether to go on with a training that is there.
+        store
+            Where the tokens lie, for whoever looks for them later.
 
         Raises
         ------
@@ -101,6 +117,7 @@ class TrainingFolder:
                 "version": _VERSION,
                 "block": block,
                 "tokens": identity,
+                "store": None if store is None else str(store.resolve()),
                 "config": config.to_json(),
             },
         )

@@ -97,7 +97,10 @@ def train_sae(
         folder = None
         if out is not None and processes.first:
             folder = stack.enter_context(TrainingFolder(out, tensorboard))
-            folder.claim(config, block, identity, resume)
+            store = getattr(source, "path", None)
+            folder.claim(
+                config, block, identity, resume, store if isinstance(store, Path) else None
+            )
         processes.wait()
         if isinstance(source, TokenSource):
             batches: Batches | GivenBatches = Batches(source, config, processes)
