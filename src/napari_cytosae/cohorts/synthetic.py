@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from scipy.special import expit, logit
 
 from napari_cytosae.cohorts.barcodes import Barcodes, build_barcodes
+from napari_cytosae.cohorts.cell_table import CellTable
 from napari_cytosae.cohorts.sums import Sums
 from napari_cytosae.cohorts.table import Cohort, Patient
 from napari_cytosae.concepts.cell import N_TOKENS
@@ -64,15 +65,6 @@ class SyntheticOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CellTable:
-    """A made patient's cells × concepts: tokens above τ, mean and largest value over tokens."""
-
-    count: csr_array
-    mean: csr_array
-    maximum: csr_array
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class SyntheticCohort:
     """A made cohort and the truth about it.
 
@@ -81,7 +73,7 @@ class SyntheticCohort:
     barcodes
         What an extraction would give; the covariate ``site`` with it.
     cells
-        Each patient's cells; the label of row n is n + 1.
+        Each patient's cells, labelled from 1.
     planted
         Ids of the concepts that each diagnosis has more of.
     of_sites
@@ -162,8 +154,7 @@ def make_cohort(options: SyntheticOptions | None = None, seed: int = 0) -> Synth
                     shown[which, rare] = True
                     rare_cells |= {(name, int(cell) + 1) for cell in which}
             table = _draw_cells(shown, tokens, rng)
-            labels = np.arange(1, n_cells + 1)
-            sums.append(Sums.of_matrices(table.count, table.mean, table.maximum, labels, row))
+            sums.append(Sums.of_matrices(table.count, table.mean, table.maximum, table.labels, row))
             tables.append(table)
             patients.append(Patient(name, diagnosis, (Path(name),), {"site": f"site {site}"}))
     barcodes = build_barcodes(Cohort(tuple(patients), "made"), sums, THRESHOLD)
@@ -181,4 +172,9 @@ def _draw_cells(
     def matrix(values: NDArray[np.generic]) -> csr_array:
         return csr_array((values, (cells, concepts)), shape=shown.shape)
 
-    return CellTable(matrix(count), matrix(count * mean_above / N_TOKENS), matrix(largest))
+    return CellTable(
+        matrix(count),
+        matrix(count * mean_above / N_TOKENS),
+        matrix(largest),
+        np.arange(1, len(shown) + 1),
+    )
