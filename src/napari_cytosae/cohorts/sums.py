@@ -71,7 +71,7 @@ class Sums:
         mean: csr_array,
         maximum: csr_array,
         labels: NDArray[np.int64],
-        image: int = 0,
+        image: int | NDArray[np.int32] = 0,
         k: int = N_TOP_CELLS,
     ) -> "Sums":
         """Sum the rows of cells × concepts tables.
@@ -83,7 +83,7 @@ class Sums:
         labels
             (cells,) labels of the cells in their run.
         image
-            Row of the cohort's images, for `top`.
+            Row of the cohort's images, for `top`: one for all cells, or (cells,).
         k
             Best cells to keep for each concept, by mean.
         """
@@ -93,6 +93,7 @@ class Sums:
         active = np.bincount(mean.indices[mean.data > 0], minlength=d_sae)
         ids = np.flatnonzero(active)
         rows = np.repeat(np.arange(mean.shape[0]), np.diff(mean.indptr))
+        images = np.broadcast_to(np.asarray(image, np.int32), mean.shape[0])
         return cls(
             d_sae,
             mean.shape[0],
@@ -102,7 +103,7 @@ class Sums:
             active[ids].astype(np.int64),
             _column_sums(mean)[ids],
             _column_sums(maximum)[ids],
-            TopCells.of(mean.indices, mean.data, labels[rows], image, k),
+            TopCells.of(mean.indices, mean.data, labels[rows], images[rows], k),
         )
 
     def __add__(self, other: "Sums") -> "Sums":
@@ -157,7 +158,9 @@ def add_up(parts: Sequence[Sums]) -> Sums:
     return level[0]
 
 
-def sums_of_run(run: Run, threshold: float, image: int = 0, k: int = N_TOP_CELLS) -> Sums:
+def sums_of_run(
+    run: Run, threshold: float, image: int | NDArray[np.int32] = 0, k: int = N_TOP_CELLS
+) -> Sums:
     """Sum a finished run's cells.
 
     Parameters
@@ -168,7 +171,7 @@ def sums_of_run(run: Run, threshold: float, image: int = 0, k: int = N_TOP_CELLS
         τ. Where it is not the run's own, tokens are counted anew from the shards; the run stays
         as it is.
     image
-        Row of the cohort's images.
+        Row of the cohort's images: one for all cells, or (cells,).
     k
         Best cells to keep for each concept.
 
@@ -204,7 +207,7 @@ def sums_of_summaries(
     summaries: Iterable[CellSummary],
     labels: NDArray[np.int64],
     d_sae: int,
-    image: int = 0,
+    image: int | NDArray[np.int32] = 0,
     k: int = N_TOP_CELLS,
 ) -> Sums:
     """Sum cells that are summed up one by one; `labels` in their order."""
