@@ -14,7 +14,8 @@ from tiny_models import D_MODEL, D_SAE, sae_state
 
 from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models import SparseAutoencoder, encode_sparse, load_sae, save_sae
-from napari_cytosae.models.encode_sparse import LIKELY_MARGIN, Encoder, build_screen
+from napari_cytosae.models.encode_sparse import Encoder
+from napari_cytosae.models.screens import Bfloat16Screen, Int8Screen, has_int8
 
 TOKENS = torch.randn(70, D_MODEL, generator=torch.Generator().manual_seed(3))
 
@@ -204,18 +205,26 @@ def test_a_folder_without_an_sae_and_a_backbone_in_its_place(tmp_path, backbone_
         load_sae(backbone_file)
 
 
+# 8-bit products overflow on processors that do not have them in hardware.
+SCREENS = [Bfloat16Screen, *([Int8Screen] if has_int8() else [])]
+WAYS = ["dense", *(f"{kind.__name__}, {how}" for kind in SCREENS for how in ("strict", "likely"))]
+
+
 def encoders(sae):
-    """The dense way, and both ways of screening, whatever this processor would choose."""
-    weight = sae.W_enc.t().contiguous()
-    screen = build_screen(weight, sae.b_enc)
-    return {
-        "dense": Encoder(weight, sae.b_enc, sae.b_dec, None),
-        "screened": Encoder(weight, sae.b_enc, sae.b_dec, screen),
-        "screened narrowly": Encoder(weight, sae.b_enc, sae.b_dec, screen, LIKELY_MARGIN),
-    }
+    """The dense way, and all ways of screening, whatever this processor would choose."""
+    weight = sae.W_enc.detach().t().contiguous()
+    b_enc, b_dec = sae.b_enc.detach(), sae.b_dec.detach()
+    ways = {"dense": Encoder(weight, b_enc, b_dec)}
+    for kind in SCREENS:
+        for strict in (True, False):
+            screen = kind.build(weight, b_enc, strict=strict)
+            ways[f"{kind.__name__}, {'strict' if strict else 'likely'}"] = Encoder(
+                weight, b_enc, b_dec, (screen,)
+            )
+    return ways
 
 
-@pytest.mark.parametrize("way", ["dense", "screened", "screened narrowly"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 70, 1000])
 def test_sparse_and_dense_encoding_agree(sae_folder, way, threshold, chunk_tokens):
@@ -234,9 +243,10 @@ def test_sparse_and_dense_encoding_agree(sae_folder, way, threshold, chunk_token
     torch.testing.assert_close(torch.from_numpy(sparse.to_dense()), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", SCREENS)
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0.01, 1.0, 100.0]), data=st.data())
-def test_the_exact_screen_misses_no_activation(seed, spread, data):
+def test_a_strict_screen_misses_no_activation(kind, seed, spread, data):
     # Activations are put as near to the threshold as float32 allows, where a coarse product
     # would lose them; tokens have dimensions a hundred times as large as the rest, as DINOv2's.
     generator = torch.Generator().manual_seed(seed)
@@ -249,23 +259,47 @@ def test_the_exact_screen_misses_no_activation(seed, spread, data):
     nearly = pre[torch.arange(50) % 9, torch.arange(50)]
     b_enc = threshold - nearly + nearly.abs() * 1e-4
     exact = (tokens.double() @ weight.t().double() + b_enc.double()).float()
-    screen = build_screen(weight, b_enc)
-    sparse = encode_sparse.encode_sparse(tokens, Encoder(weight, b_enc, zero, screen), threshold)
+    screen = kind.build(weight, b_enc, strict=True)
+    sparse = encode_sparse.encode_sparse(tokens, Encoder(weight, b_enc, zero, (screen,)), threshold)
     found = torch.from_numpy(sparse.to_dense())
     slack = 1e-5 * (tokens.norm(dim=1)[:, None] * weight.norm(dim=1))
     assert not ((found == 0) & (exact > threshold + slack)).any()
     assert not ((found > 0) & (exact < threshold - slack)).any()
 
 
-def test_many_active_concepts_do_not_break_the_screen(sae_folder):
+@pytest.mark.parametrize("kind", SCREENS)
+def test_many_active_concepts_do_not_break_the_screen(kind, sae_folder):
     sae = load_sae(sae_folder)
     sae.b_enc.fill_(3.0)  # nearly everything is active
     dense = sae.encode(TOKENS)
-    sparse = encode_sparse.encode_sparse(TOKENS, encoders(sae)["screened"], 0.0, 16)
+    sparse = encode_sparse.encode_sparse(TOKENS, encoders(sae)[f"{kind.__name__}, strict"], 0.0, 16)
     torch.testing.assert_close(torch.from_numpy(sparse.to_dense()), dense, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("way", ["dense", "screened"])
+def test_a_screen_that_finds_too_many_makes_way_for_the_next(sae_folder):
+    sae = load_sae(sae_folder)
+    weight, bias = sae.W_enc.detach().t().contiguous(), sae.b_enc.detach()
+    calls = []
+
+    class Finds:
+        def __init__(self, name, share):
+            self.name, self.share = name, share
+
+        def candidates(self, centred, threshold, scratch):
+            calls.append((self.name, len(centred)))
+            pre = centred @ weight.t() + bias
+            mask = (pre > 0) | (torch.rand(pre.shape) < self.share)
+            return torch.nonzero(mask, as_tuple=True)
+
+    few = Encoder(weight, bias - 2.0, sae.b_dec.detach(), (Finds("wide", 1.0), Finds("last", 0.0)))
+    bias = few.b_enc
+    sparse = encode_sparse.encode_sparse(TOKENS, few, 0.0, 35)
+    assert calls == [("wide", 35), ("last", 35), ("last", 35)]
+    expected = torch.relu((TOKENS - sae.b_dec) @ weight.t() + bias).detach()
+    torch.testing.assert_close(torch.from_numpy(sparse.to_dense()), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["dense", "Bfloat16Screen, strict"])
 def test_never_more_than_one_chunk_is_dense(sae_folder, monkeypatch, way):
     sizes = []
     real = torch.mm

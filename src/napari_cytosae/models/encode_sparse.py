@@ -1,19 +1,18 @@
 """Encode tokens to sparse activations without ever holding tokens × concepts.
 
 Of 49,152 concepts, a token activates about 50. A dense encoder computes all of them in float32
-and throws 99.9 % away. Where the hardware multiplies bfloat16, the work is split in two:
+and throws 99.9 % away. Where the hardware multiplies short numbers, the work is split in two:
 
-1. **Screen**: one bfloat16 product over all concepts, raised by a margin that covers its rounding,
-   says which few may be active. Nobody reads its values, only their signs.
+1. **Screen**: a product of rounded numbers says which few may be active. Nobody reads its values,
+   only their signs. See `screens`.
 2. **Score**: those few are computed again in float32.
 
 The values are therefore float32 ones in either case. Elsewhere, the dense float32 product is made
 chunk by chunk.
 
-Measured for 768 → 49,152 with 50 active concepts per token, per 1,028 tokens, on one core with
-AVX512-BF16: float32 product 1.5 s, bfloat16 product 0.52 s (with ``out=``; 0.55 s into fresh
-memory, which is page faults), finding the positive signs 18 ms, scoring 40 ms. The chunk's shape
-hardly matters: 128 to 2,056 tokens by 1,024 to 49,152 concepts all lie within 10 %; below 128
+Measured for 768 → 49,152 with 50 active concepts per token, per 1,028 tokens, on one core of an AMD
+Zen 4: float32 product 0.9 s, bfloat16 screen 0.38 s, int8 screen 0.19 s, scoring 30 ms. The chunk's
+shape hardly matters: 128 to 2,056 tokens by 1,024 to 49,152 concepts all lie within 10 %; below 128
 tokens, reading the weights again for every chunk starts to cost.
 """
 
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_cytosae.models.screens import Scratch, Screen
 from napari_cytosae.models.sparse import SparseActivations
 
 # Entries of one dense chunk: 256 tokens × 49,152 concepts, 25 MB in bfloat16 or 50 in float32.
@@ -32,18 +32,8 @@ CHUNK_ENTRIES: Final = 256 * 49_152
 # On a GPU, where each chunk is waited for: 4,096 tokens × 49,152 concepts, 400 MB in bfloat16.
 GPU_CHUNK_ENTRIES: Final = 16 * CHUNK_ENTRIES
 
-# Rounding x and w to bfloat16 changes x · w by no more than (2 · 2⁻⁸ + 2⁻¹⁶) ‖x‖ ‖w‖; summing in
-# float32 and rounding the margin itself add a little.
-RIGOROUS_MARGIN: Final = 0.008
-# Rounding errors mostly cancel: for 768 numbers their deviation is 2⁻⁸ · 0.6 / √768, a twelfth of
-# this. What it can miss is an activation smaller than its own rounding error would be.
-LIKELY_MARGIN: Final = 0.001
 # Above this share of candidates, scoring them one by one costs more than a dense float32 product.
 _MANY_CANDIDATES: Final = 0.02
-# Extra columns of the screen's product: margin, threshold, and two for the bias. 16 keep the
-# product's inner length a multiple of a cache line, and are free.
-_EXTRA: Final = 16
-
 Part = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]  # counts, ids, values
 
 with warnings.catch_warnings():
@@ -62,10 +52,9 @@ class Encoder:
         (d_sae, d_model) float32, contiguous: W_enc, concept by concept.
     b_enc, b_dec
         (d_sae,) and (d_model,) float32.
-    screen
-        (d_sae, d_model + 16) bfloat16 from `build_screen`, or None for dense products.
-    margin
-        How far below zero the screen's answer may lie, relative to ‖x − b_dec‖ ‖w‖.
+    screens
+        What finds candidates, the cheapest first. One that finds too many at some tokens is left
+        out from there on; after the last come dense products.
     ids
         (n,) int32, ascending: the concepts whose weights these are, where they are not all.
     d_sae
@@ -75,28 +64,9 @@ class Encoder:
     weight: torch.Tensor
     b_enc: torch.Tensor
     b_dec: torch.Tensor
-    screen: torch.Tensor | None
-    margin: float = RIGOROUS_MARGIN
+    screens: tuple[Screen, ...] = ()
     ids: NDArray[np.int32] | None = None
     d_sae: int | None = None
-
-
-def build_screen(weight: torch.Tensor, b_enc: torch.Tensor) -> torch.Tensor:
-    """Round an encoder to bfloat16, with columns for its bias and for the norm of its rows.
-
-    With a token extended to ``[x, margin ‖x‖, −threshold, 1, 1]``, the product with a row is at
-    least ``x · w + b_enc − threshold``: a concept above the threshold comes out positive.
-    """
-    d_sae, d_model = weight.shape
-    screen = torch.zeros(d_sae, d_model + _EXTRA, dtype=torch.bfloat16, device=weight.device)
-    screen[:, :d_model] = weight
-    screen[:, d_model] = weight.norm(dim=1)
-    screen[:, d_model + 1] = 1.0
-    high = b_enc.to(torch.bfloat16)
-    screen[:, d_model + 2] = high
-    # What the first rounding left out, raised by more than the second can lose.
-    screen[:, d_model + 3] = b_enc - high.float() + b_enc.abs() * 2.0**-15
-    return screen
 
 
 @torch.no_grad()
@@ -113,7 +83,7 @@ def encode_sparse(
     tokens
         (N, d_model), on the encoder's device.
     encoder
-        Weights, with or without a screen.
+        Weights, with or without screens.
     threshold
         Only activations greater than this are kept; not negative.
     chunk_tokens
@@ -127,7 +97,7 @@ def encode_sparse(
         raise ValueError(f"threshold must not be negative: {threshold}")
     entries = CHUNK_ENTRIES if tokens.device.type == "cpu" else GPU_CHUNK_ENTRIES
     step = chunk_tokens or max(entries // n_concepts, 32)
-    chunks = _Chunks(encoder, float(threshold), min(step, len(tokens)))
+    chunks = _Chunks(encoder, float(threshold))
     parts = [
         chunks.encode(tokens[start : start + step].to(torch.float32) - encoder.b_dec)
         for start in range(0, len(tokens), step)
@@ -145,54 +115,22 @@ def encode_sparse(
 class _Chunks:
     """Encode chunk after chunk into the same memory."""
 
-    def __init__(self, encoder: Encoder, threshold: float, size: int) -> None:
+    def __init__(self, encoder: Encoder, threshold: float) -> None:
         self.encoder = encoder
         self.threshold = threshold
-        self.size = size
-        self.dense = encoder.screen is None
-        self._buffer: torch.Tensor | None = None
-        self._mask = np.empty(0, np.bool_)
+        self.screens = list(encoder.screens)
+        self.scratch = Scratch()
 
     def encode(self, centred: torch.Tensor) -> Part:
         """Encode (n, d_model) tokens, already without b_dec."""
-        if not self.dense:
-            rows, columns = self._screen(centred)
+        while self.screens:
+            rows, columns = self.screens[0].candidates(centred, self.threshold, self.scratch)
             if len(rows) <= _MANY_CANDIDATES * len(centred) * len(self.encoder.weight):
                 return self._keep(len(centred), rows, columns, self._score(centred, rows, columns))
-            self.dense = True
-        pre = self._product(centred, self.encoder.weight).add_(self.encoder.b_enc)
-        rows, columns = self._above(pre, self.threshold)
+            self.screens.pop(0)
+        pre = self.scratch.product(centred, self.encoder.weight).add_(self.encoder.b_enc)
+        rows, columns = self.scratch.above(pre, self.threshold)
         return self._keep(len(centred), rows, columns, pre[rows, columns])
-
-    def _screen(self, centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self.encoder.screen is not None
-        n, d_model = centred.shape
-        extended = torch.zeros(n, d_model + _EXTRA, dtype=torch.bfloat16, device=centred.device)
-        extended[:, :d_model] = centred
-        extended[:, d_model] = centred.norm(dim=1) * self.encoder.margin
-        extended[:, d_model + 1] = -self.threshold * (1.0 - 2.0**-7)
-        extended[:, d_model + 2 : d_model + 4] = 1.0
-        return self._above(self._product(extended, self.encoder.screen), 0.0)
-
-    def _product(self, tokens: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        buffer = self._buffer
-        if buffer is None or buffer.dtype != tokens.dtype:
-            buffer = self._buffer = tokens.new_empty(self.size, len(weight))
-        return torch.mm(tokens, weight.t(), out=buffer[: len(tokens)])
-
-    def _above(self, pre: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
-        if pre.device.type != "cpu":
-            rows, columns = torch.nonzero(pre > threshold, as_tuple=True)
-            return rows, columns
-        # numpy does this several times faster than torch.nonzero: 4.6 ms for 256 × 49,152 against
-        # 20. bfloat16, which it does not know, compares with 0 as a 16-bit integer.
-        values = pre.view(torch.int16).numpy() if pre.dtype == torch.bfloat16 else pre.numpy()
-        if self._mask.size < values.size:
-            self._mask = np.empty(values.size, np.bool_)
-        mask = self._mask[: values.size]
-        np.greater(values.reshape(-1), threshold, out=mask)
-        found = np.divmod(np.flatnonzero(mask), pre.shape[1])
-        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
     def _score(
         self, centred: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from copy import deepcopy
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_cytosae.models.device import Precision, has_hardware_bfloat16
-from napari_cytosae.models.encode_sparse import (
-    LIKELY_MARGIN,
-    RIGOROUS_MARGIN,
-    Encoder,
-    build_screen,
-    encode_sparse,
-)
+from napari_cytosae.models.encode_sparse import Encoder, encode_sparse
 from napari_cytosae.models.focus import as_focus
+from napari_cytosae.models.screens import Bfloat16Screen, Int8Screen, Screen, has_int8
 from napari_cytosae.models.sparse import SparseActivations
+
+# Below this width, the columns of an int8 screen for biases and margins cost what it saves.
+_LEAST_INT8: Final = 384
 
 
 class SparseAutoencoder(nn.Module):
@@ -164,15 +162,19 @@ class SparseAutoencoder(nn.Module):
             weight,
             b_enc,
             self.b_dec.detach(),
-            build_screen(weight, b_enc) if self._screens() else None,
-            RIGOROUS_MARGIN if self.precision == "float32" else LIKELY_MARGIN,
+            self._screens(weight, b_enc),
             ids,
             self.d_sae,
         )
         self._ready_of = state
         return self._ready
 
-    def _screens(self) -> bool:
+    def _screens(self, weight: torch.Tensor, b_enc: torch.Tensor) -> tuple[Screen, ...]:
+        strict = self.precision == "float32"
+        screens: list[Screen] = []
+        if self.device.type == "cpu" and self.d_model >= _LEAST_INT8 and has_int8():
+            screens.append(Int8Screen.build(weight, b_enc, strict=strict))
         # A GPU's float32 product is fast enough to be taken at its word where float32 is asked.
-        wanted = self.precision == "bfloat16" or self.device.type == "cpu"
-        return wanted and has_hardware_bfloat16(self.device)
+        if has_hardware_bfloat16(self.device) and not (strict and self.device.type != "cpu"):
+            screens.append(Bfloat16Screen.build(weight, b_enc, strict=strict))
+        return tuple(screens)
