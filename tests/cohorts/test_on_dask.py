@@ -29,7 +29,6 @@ def here(patients, bundle_files, tmp_path):
     return cohort, extract(cohort, tmp_path / "here", settings_for(bundle_files))
 
 
-@pytest.mark.slow
 def test_one_worker_and_four_give_the_same_bits(here, bundle_files, tmp_path):
     cohort, expected = here
     for count in (1, 4):
@@ -50,7 +49,6 @@ def test_one_worker_and_four_give_the_same_bits(here, bundle_files, tmp_path):
         assert told[-1].cells == 14
 
 
-@pytest.mark.slow
 def test_a_killed_worker_costs_its_task(here, bundle_files, tmp_path):
     cohort, expected = here
     with dask_workers(n_workers=2, threads=1) as workers:
@@ -67,7 +65,6 @@ def test_a_killed_worker_costs_its_task(here, bundle_files, tmp_path):
         assert_same_bits(found, expected)
 
 
-@pytest.mark.slow
 def test_a_scheduler_that_runs_already_is_used_and_left_alone(here, bundle_files, tmp_path):
     from distributed import Client, LocalCluster
 

@@ -13,6 +13,7 @@ import typer
 from napari_cytosae import __version__
 from napari_cytosae.cli.atlas_commands import atlas
 from napari_cytosae.cli.bundle_commands import bundles, check_pair
+from napari_cytosae.cli.cohort_commands import cohort
 from napari_cytosae.cli.group import Commands
 from napari_cytosae.cli.train_commands import train
 
@@ -204,6 +205,7 @@ def demo(
 
 app.add_typer(atlas, name="atlas")
 app.add_typer(bundles, name="bundles")
+app.add_typer(cohort, name="cohort")
 app.add_typer(train, name="train")
 
 

@@ -115,11 +115,14 @@ def family_wise_p(
     Returns
     -------
     p : (n,) float64
-        Share of deals in which any concept differs as much; with the deal that was found.
+        Share of deals in which any concept differs as much; with the deal that was found. NaN
+        without any deals.
     null : (deals,) float64
         The largest absolute z of each deal.
     """
     ranks = _Ranks(values, first, strata)
+    if n_permutations < 1:
+        return np.full(np.shape(values)[1], np.nan), np.zeros(0)
     everything = ranks.n_deals <= n_permutations
     deals = ranks.all_deals() if everything else ranks.random_deals(n_permutations, seed)
     null = np.concatenate([np.abs(ranks.z(batch)).max(axis=1, initial=0.0) for batch in deals])

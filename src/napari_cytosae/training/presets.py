@@ -6,10 +6,10 @@ from napari_cytosae.training.config import SaeTrainingConfig
 
 PRESETS: Final[dict[str, SaeTrainingConfig]] = {
     "quick": SaeTrainingConfig(
-        expansion=8, batch_images=16, steps=400, warmup_steps=50, lr=1e-3, l1=3e-4, b_dec_images=32
+        expansion=8, batch_images=16, steps=400, warmup_steps=50, lr=1e-3, l1=1e-3, b_dec_images=32
     ),
     "laptop": SaeTrainingConfig(
-        expansion=16, batch_images=32, steps=6000, warmup_steps=300, lr=1e-3, l1=2e-4
+        expansion=16, batch_images=32, steps=6000, warmup_steps=300, lr=1e-3, l1=3e-4
     ),
     "paper": SaeTrainingConfig(),
 }
