@@ -80,6 +80,8 @@ def draw_sweep(result: SweepResult, path: str | Path | None = None) -> Figure:
         _draw_counts(grid[0, column], title, groups, result.mean_activation_cuts)
         for row, (key, _) in enumerate(scalars, start=1):
             _draw_scalar(grid[row, column], groups, key, last=row == len(scalars), title=title)
+    # Only now: it ends the shared axis' fitting itself to what is drawn.
+    grid[0, 0].set_ylim(bottom=0)
     grid[0, 0].set_ylabel("concepts above")
     for row, (_, said) in enumerate(scalars, start=1):
         grid[row, 0].set_ylabel(said, fontsize=9)
@@ -155,7 +157,6 @@ def _draw_counts(axes: Axes, title: str, groups: _Groups, cuts: Sequence[float])
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False, loc="lower left")
-    axes.set_ylim(bottom=0)
 
 
 def _draw_scalar(axes: Axes, groups: _Groups, key: str, *, last: bool, title: str) -> None:
