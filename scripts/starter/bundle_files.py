@@ -13,10 +13,12 @@ from torch import Tensor
 from .card import model_card
 from .crops import IMAGE_SIZE
 from .distil import MEAN, STD
+from .measure import KEYS
 
 DATA = [
     "BCCD (Blood Cell Count and Detection): Wright-stained blood fields",
     "Chula RBC-12: red-cell fields of thalassaemia patients, and its fields by disease",
+    "Smears drawn by the software itself",
 ]
 LICENCES = [
     "Weights: BSD-3-Clause, as the software",
@@ -26,7 +28,8 @@ LICENCES = [
 ]
 NOT_FOR = (
     "Not for diagnosis. Not DinoBloom and not the published CytoSAE: its concepts are its own, "
-    "learned from two small public data sets, so that everything can be tried without a download."
+    "learned from two small public data sets and from drawn smears, and those of the parts of cells "
+    "were taught, so that everything can be tried without a download."
 )
 
 
@@ -101,7 +104,8 @@ def write_bundle(
                 "summary": (
                     f"A small vision transformer (patch 14, width {d_model}, {block + 1} blocks, "
                     f"{parameters / 1e6:.1f} million weights) distilled from DINOv2 ViT-S/14 on "
-                    f"blood fields, and a sparse autoencoder of {d_sae} concepts on its tokens."
+                    f"blood fields and taught the parts of blood cells, and a sparse autoencoder of "
+                    f"{d_sae} concepts on its tokens."
                 ),
                 "data": DATA,
                 "licences": LICENCES,
@@ -113,10 +117,14 @@ def write_bundle(
     )
     size = sum((out / name).stat().st_size for name in files)
     low, middle, high = metrics["active_value_10_50_90_percent"]
-    sae_recipe, distillation = recipe["sae"], recipe["distillation"]
+    sae_recipe = recipe["sae"]
     facts = {
         **metrics,
         **recipe["fields"],
+        **{
+            f"{key}_range": "{:.3f} to {:.3f}".format(*metrics[f"{key}_auroc_range"])
+            for key in KEYS.values()
+        },
         "image_size": IMAGE_SIZE,
         "d_model": d_model,
         "heads": d_model // 64,
@@ -127,11 +135,14 @@ def write_bundle(
         "megabytes": size / 1e6,
         "seed": recipe["seed"],
         "training_crops": recipe["training_crops"],
-        **{f"distil_{key}": value for key, value in distillation.items()},
+        "distilled": _said_distillation(recipe["distillation"]),
+        **{f"teach_{key}": value for key, value in recipe["teaching"].items()},
+        "dropped_percent": 100 * (1 - recipe["keep_background"]),
         "l1": sae_recipe["l1"],
         "sae_steps": sae_recipe["steps"],
         "sae_batch": sae_recipe["batch_tokens"],
         "sae_lr": sae_recipe["lr"],
+        "ghosts": "ghost gradients, " if sae_recipe["ghost_gradients"] else "",
         "prefixes": _said_prefixes(sae_recipe["prefixes"]),
         "low": low,
         "middle": middle,
@@ -139,6 +150,18 @@ def write_bundle(
         "dead_percent": 100 * metrics["dead_share"],
     }
     (out / "MODEL_CARD.md").write_text(model_card(facts), encoding="utf-8")
+
+
+def _said_distillation(distillation: dict[str, Any]) -> str:
+    common = (
+        "The targets are the teacher's residual streams after its last two blocks,\n"
+        "   standardised per dimension; the student reads them off its own last residual stream "
+        "through one\n   linear layer, on turned, mirrored and slightly tinted crops. Mean squared "
+        "error, class token counted\n   eight times; a mild penalty keeps the variance of every "
+        "dimension near one. "
+    )
+    numbers = "{steps} steps of {batch} crops, Muon and AdamW, learning rate {lr}."
+    return common + numbers.format(**distillation) + distillation.get("note", "")
 
 
 def _said_prefixes(prefixes: Sequence[int]) -> str:

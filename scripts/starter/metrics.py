@@ -1,16 +1,23 @@
-"""Measure a student and its autoencoder on crops of images that nothing was trained on."""
+"""Measure a student and its autoencoder on crops of images that they were not trained on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from .crops import CROP_UM, IMAGE_SIZE, RED_CELL_UM, cut_square
+from .crops import CROP_UM, RED_CELL_UM, cut_square, patch_shares
 from .fields import Field
 from .truth import HARDLY, KINDS, MOSTLY, truth_maps
+
+CELLS = ("WBC", "RBC", "Platelets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ def scored_crops(fields: list[Field]) -> ScoredCrops:
     pixels, truth = [], {kind: [] for kind in KINDS}
     for field in fields:
         image, maps = field.read(), truth_maps(field)
+        covered = np.stack([maps[kind] == 1 for kind in KINDS], -1)
+        unknown = np.stack([maps[kind] == -1 for kind in KINDS], -1)
         side = CROP_UM / RED_CELL_UM * field.red_cell_px
         white = field.boxes["WBC"]
         centres = [((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in white]
@@ -41,8 +50,11 @@ def scored_crops(fields: list[Field]) -> ScoredCrops:
         centres += [(height / 2, side / 2), (height / 2, width - side / 2)]
         for centre in centres:
             pixels.append(cut_square(image, centre, side))
-            for kind, labels in maps.items():
-                truth[kind].append(_patch_truth(labels, centre, side))
+            share = patch_shares(covered, centre, side)
+            rest = (share < HARDLY) & (patch_shares(unknown, centre, side) < HARDLY)
+            labels = np.where(share > MOSTLY, 1, np.where(rest, 0, -1)).astype(np.int8)
+            for index, kind in enumerate(KINDS):
+                truth[kind].append(labels[:, index])
     return ScoredCrops(np.stack(pixels), {kind: np.stack(rows) for kind, rows in truth.items()})
 
 
@@ -58,19 +70,27 @@ def plain_crops(fields: list[Field]) -> NDArray[np.uint8]:
     return np.stack(pixels)
 
 
-def _patch_truth(
-    labels: NDArray[np.int8], centre: tuple[float, float], side: float
-) -> NDArray[np.int8]:
-    """Label the 256 patches of one crop by how much of each is covered."""
-    shares = []
-    for value in (1, -1):
-        mask = np.repeat(((labels == value) * 255).astype(np.uint8)[..., None], 3, axis=-1)
-        square = cut_square(mask, centre, side)[..., 0] / 255
-        patches = square.reshape(16, IMAGE_SIZE // 16, 16, IMAGE_SIZE // 16)
-        shares.append(patches.mean((1, 3)).ravel())
-    covered, unknown = shares
-    rest = (covered < HARDLY) & (unknown < HARDLY)
-    return np.where(covered > MOSTLY, 1, np.where(rest, 0, -1)).astype(np.int8)
+def cell_crops(fields: list[Field], red_cells: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Cut 25 µm squares around annotated cells of BCCD.
+
+    Returns
+    -------
+    pixels, kinds
+        (n, 224, 224, 3) uint8, and (n,) indices into `CELLS`. Of each field all white cells and
+        platelets, and at most `red_cells` red cells, evenly picked.
+    """
+    pixels, kinds = [], []
+    for field in fields:
+        image = field.read()
+        side = CROP_UM / RED_CELL_UM * field.red_cell_px
+        for index, kind in enumerate(CELLS):
+            boxes = field.boxes[kind]
+            if kind == "RBC" and len(boxes) > red_cells:
+                boxes = boxes[np.linspace(0, len(boxes) - 1, red_cells).round().astype(int)]
+            for y0, x0, y1, x1 in boxes:
+                pixels.append(cut_square(image, ((y0 + y1) / 2, (x0 + x1) / 2), side))
+                kinds.append(index)
+    return np.stack(pixels), np.array(kinds)
 
 
 def auroc(score: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
@@ -105,6 +125,26 @@ def concept_auroc(activations: Tensor, truth: NDArray[np.int8], concept: int) ->
     """Return the AUROC of one concept over all scored patches; see :func:`best_concept`."""
     known = truth >= 0
     return auroc(activations[..., concept].float().numpy()[known], truth[known] == 1)
+
+
+def profile_probe(profiles: NDArray[np.float32], kinds: NDArray[np.int64], c: float) -> Pipeline:
+    """Fit a logistic regression that tells cells by their standardised profiles (n, d_sae)."""
+    probe = make_pipeline(
+        StandardScaler(), LogisticRegression(C=c, class_weight="balanced", max_iter=3000)
+    )
+    return probe.fit(profiles, kinds)
+
+
+def probe_accuracy(
+    probe: Pipeline, profiles: NDArray[np.float32], kinds: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return balanced accuracy, and the share of each kind that is told rightly."""
+    said = probe.predict(profiles)
+    found: dict[str, Any] = {"balanced_accuracy": float(balanced_accuracy_score(kinds, said))}
+    for index, kind in enumerate(CELLS):
+        found[f"recall_{kind.lower()}"] = float((said == index)[kinds == index].mean())
+        found[f"cells_{kind.lower()}"] = int((kinds == index).sum())
+    return found
 
 
 def explained_variance(x: Tensor, x_hat: Tensor) -> float:
