@@ -15,6 +15,7 @@ from pathlib import Path
 import napari
 from qtpy.QtTest import QTest
 
+from napari_cytosae import load_bundle
 from napari_cytosae.viewer.concepts_dock import ConceptsDock
 from napari_cytosae.viewer.main_dock import CytoSAEDock
 from napari_cytosae.viewer.sample_data import add_sample_smear
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 def show_run(viewer: napari.Viewer, dock: ConceptsDock, folder: str) -> None:
-    """Analyse the sample smear, and choose the concept with the strongest single cell."""
+    """Analyse the sample smear, and choose the concept that marks nuclei in one of its cells."""
     add_sample_smear(viewer)
     _, main_dock = viewer.window.add_plugin_dock_widget("napari-cytosae", "CytoSAE")
     assert isinstance(main_dock, CytoSAEDock)
@@ -57,7 +58,8 @@ def show_run(viewer: napari.Viewer, dock: ConceptsDock, folder: str) -> None:
         raise SystemExit(f"the run failed: {main_dock.run_bar.message.text()}")
     label = max(results.cell_labels, key=lambda each: results.active_concepts(each)[0].activation)
     dock.session.select(label)
-    dock.session.choose_concept(results.active_concepts(label)[0].concept_id)
+    metrics = load_bundle("starter").card["metrics"]
+    dock.session.choose_concept(int(metrics["nucleus_concept"]))
     viewer.reset_view()
     while dock.gallery.jobs.busy:
         QTest.qWait(50)

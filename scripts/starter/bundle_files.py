@@ -3,12 +3,19 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from napari_cytosae.concepts.naming.names_file import NamesFile
+from napari_cytosae.concepts.naming.records import Naming, Record
+from napari_cytosae.models import SparseAutoencoder
+from napari_cytosae.models.bundle import digest_of_sae
+from napari_cytosae.models.registry import NAMES
 
 from .card import model_card
 from .crops import IMAGE_SIZE
@@ -26,6 +33,9 @@ LICENCES = [
     "Chula RBC-12: MIT",
     "Teacher DINOv2 ViT-S/14: Apache-2.0 (used in training, not contained)",
 ]
+TAUGHT_ON = "2026-11-26T00:00:00+00:00"
+"""Date of the names: fixed, so that the same starter has the same file."""
+
 NOT_FOR = (
     "Not for diagnosis. Not DinoBloom and not the published CytoSAE: its concepts are its own, "
     "learned from two small public data sets and from drawn smears, and those of the parts of cells "
@@ -115,6 +125,7 @@ def write_bundle(
             },
         },
     )
+    _write_names(out / NAMES, sae, block, metrics)
     size = sum((out / name).stat().st_size for name in files)
     low, middle, high = metrics["active_value_10_50_90_percent"]
     sae_recipe = recipe["sae"]
@@ -150,6 +161,37 @@ def write_bundle(
         "dead_percent": 100 * metrics["dead_share"],
     }
     (out / "MODEL_CARD.md").write_text(model_card(facts), encoding="utf-8")
+
+
+TAUGHT = {
+    "nucleus": Naming("nucleus", ("nucleus of a white cell", "chromatin"), "nucleus"),
+    "cytoplasm": Naming("cytoplasm", ("cytoplasm of a white cell",), "cytoplasm"),
+    "red_cell": Naming("red cell", ("erythrocyte",)),
+    "platelet": Naming("platelet", ("thrombocyte",)),
+    "background": Naming("background", ("glass",), "background"),
+}
+"""What the concepts that were taught are called, by the metrics' keys."""
+
+
+def _write_names(path: Path, sae: dict[str, Tensor], block: int, metrics: dict[str, Any]) -> None:
+    """Suggest names for the concepts that mark what was taught; the autoencoder's digest is theirs."""
+    d_model, d_sae = sae["W_enc"].shape
+    whole = SparseAutoencoder(d_model, d_sae, block)
+    whole.load_state_dict({key: value.float() for key, value in sae.items()})
+    records = tuple(
+        Record(
+            int(metrics[f"{key}_concept"]),
+            replace(
+                naming, notes=f"AUROC {metrics[f'{key}_auroc']:.3f} on the images for testing."
+            ),
+            date=TAUGHT_ON,
+            suggested_by="model card",
+        )
+        for key, naming in TAUGHT.items()
+    )
+    about = "Names of the starter's concepts that were taught; see its model card."
+    file = NamesFile(digest_of_sae(whole), about, records)
+    path.write_text(file.to_text(), encoding="utf-8")
 
 
 def _said_distillation(distillation: dict[str, Any]) -> str:

@@ -232,3 +232,11 @@ def test_a_manifest_that_is_no_manifest_is_refused(folder, content):
 def test_a_folder_that_is_no_bundle(tmp_path):
     with pytest.raises(CheckpointError, match=r"no bundle.*bundle\.json"):
         load_bundle(tmp_path)
+
+
+def test_some_folder_of_a_bundles_name_does_not_stand_in_its_way(tmp_path, monkeypatch):
+    (tmp_path / "starter").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_bundle("starter").name == "starter"
+    with pytest.raises(CheckpointError, match="no bundle"):
+        load_bundle(tmp_path / "starter")

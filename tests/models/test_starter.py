@@ -16,6 +16,7 @@ from skimage.io import imread
 from napari_cytosae import models
 from napari_cytosae.concepts.atlas import Atlas
 from napari_cytosae.concepts.atlas.reference_pictures import ReferencePictures
+from napari_cytosae.concepts.naming.dictionary import Dictionary
 from napari_cytosae.models import load_bundle
 
 FOLDER = Path(models.__file__).parent / "starter"
@@ -228,3 +229,11 @@ def test_its_atlas_is_of_its_own_autoencoder_and_shows_only_drawn_cells(bundle):
     assert all(picture.crop is not None for picture in shown["drawn cells"])
     assert all(picture.crop is None for picture in shown["BCCD"])
     assert not any(str(picture.image).startswith(("/", "\\")) for picture in shown["BCCD"])
+
+
+def test_it_names_what_it_was_taught(bundle):
+    metrics = bundle.card["metrics"]
+    names = Dictionary(bundle.names_path, bundle.sae_digest)
+    assert names.name(metrics["nucleus_concept"]) == "nucleus"
+    assert names.name(metrics["red_cell_concept"]) == "red cell"
+    assert all(entry.suggested for entry in names.entries.values())

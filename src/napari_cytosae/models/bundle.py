@@ -18,7 +18,7 @@ from napari_cytosae.models.device import Precision, resolve_device, resolve_prec
 from napari_cytosae.models.focus import focus_digest
 from napari_cytosae.models.known_hashes import trust
 from napari_cytosae.models.preprocessing import Preprocessing
-from napari_cytosae.models.registry import find_bundle, weight_files
+from napari_cytosae.models.registry import available_bundles, find_bundle, weight_files
 from napari_cytosae.models.sae import SparseAutoencoder
 from napari_cytosae.models.sae_files import load_sae
 
@@ -280,10 +280,13 @@ def load_bundle(
         return _load_pair(Path(backbone), Path(sae), block)
     if name is None:
         raise CheckpointError("Give a bundle's name, or both a backbone file and an SAE file.")
-    from napari_cytosae.models.bundle_folder import load_bundle_folder
+    from napari_cytosae.models.bundle_folder import MANIFEST, load_bundle_folder
 
-    if Path(name).is_dir():
-        return load_bundle_folder(name, block)
+    folder = Path(name)
+    known = isinstance(name, str) and name in {info.name for info in available_bundles()}
+    # Some folder that happens to be called like a bundle does not stand in its way.
+    if folder.is_dir() and (not known or (folder / MANIFEST).is_file()):
+        return load_bundle_folder(folder, block)
     info = find_bundle(str(name))
     files = weight_files(info.name)
     if files is None:
