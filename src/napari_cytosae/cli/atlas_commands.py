@@ -235,3 +235,94 @@ def atlas_link(
     from napari_cytosae.cli.atlas import link
 
     link(path, data_set, images)
+
+
+class NamesAction(StrEnum):
+    """What to do with names."""
+
+    show = "list"
+    give = "set"
+    take = "unset"
+    merge = "merge"
+    export = "export"
+    bring = "import"
+
+
+@atlas.command("names")
+def atlas_names(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ATLAS",
+            help="Whose concepts: an atlas, a run, a bundle, or a file of names.",
+            show_default=False,
+        ),
+    ],
+    action: Annotated[
+        NamesAction, typer.Argument(metavar="list|set|unset|merge|export|import")
+    ] = NamesAction.show,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[…]",
+            help="list: words to look for. set: number and name. unset: number. merge: another "
+            "file of names, or atlas. export: FILE.csv, or any other for the whole history. "
+            "import: FILE.csv with the columns concept and name.",
+            show_default=False,
+        ),
+    ] = None,
+    suggested: Annotated[
+        bool, typer.Option("--suggested", help="list, export: suggested names too.")
+    ] = False,
+    author: Annotated[str | None, typer.Option(help="set, import: who says so.")] = None,
+    tissue: Annotated[
+        str, typer.Option(help="set: nucleus, cytoplasm, membrane, background or artefact.")
+    ] = "",
+    synonym: Annotated[
+        list[str] | None, typer.Option(help="set: another word; repeatable.")
+    ] = None,
+    notes: Annotated[str, typer.Option(help="set: anything else.")] = "",
+    confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="set: how sure, 0 to 1.")
+    ] = None,
+) -> None:
+    """List, give, merge and hand on the names of concepts.
+
+    Names live in one file for each autoencoder, which a lab can share; a merge loses nothing, and
+    shows side by side what people disagree on.
+    """
+    from napari_cytosae.cli import names
+
+    given = arguments or []
+
+    def number(text: str) -> int:
+        try:
+            return int(text.lstrip("#"))
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is no concept's number.") from None
+
+    wanted = {
+        NamesAction.give: 2, NamesAction.take: 1, NamesAction.merge: 1, NamesAction.export: 1,
+        NamesAction.bring: 1,
+    }  # fmt: skip
+    if action in wanted and len(given) < wanted[action]:
+        raise typer.BadParameter(f"{action.value} needs {wanted[action]} more; see --help.")
+    if action == NamesAction.show:
+        names.list_names(path, " ".join(given), suggested)
+    elif action in (NamesAction.give, NamesAction.take):
+        names.give_name(
+            path,
+            number(given[0]),
+            " ".join(given[1:]) if action == NamesAction.give else "",
+            tissue=tissue,
+            notes=notes,
+            synonyms=synonym or [],
+            confidence=confidence,
+            author=author,
+        )
+    elif action == NamesAction.merge:
+        names.merge_names(path, Path(given[0]))
+    elif action == NamesAction.export:
+        names.export_names(path, Path(given[0]), suggested)
+    else:
+        names.import_names(path, Path(given[0]), author)
