@@ -122,14 +122,25 @@ class ReferencePictures:
         """Give a concept at every patch of a run's cell, (16, 16)."""
         return self._run(str(run)).concept_map(label, concept_id)
 
-    def crop(self, run: str | Path, label: int) -> NDArray[np.uint8]:
+    def crop(
+        self, run: str | Path, label: int, image: str | Path | None = None
+    ) -> NDArray[np.uint8]:
         """Cut a run's cell out of its image, (S, S, 3).
+
+        Parameters
+        ----------
+        run, label
+            The cell.
+        image
+            The single-cell image that it was, for runs that were put together from such.
 
         Raises
         ------
         CytoSAEError
             Where the run or its image is not at hand.
         """
+        if image and self._run(str(run)).slide_path is None:
+            return self._whole(str(image))
         return self._of_run(str(run), label)
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ def best_cells_of_groups(
                 if not str(cell["run"]):
                     raise CytoSAEError("Runs were not kept.")
                 seen_map = pictures.concept_map(run, int(cell["label"]), concept_id)
-                crop = pictures.crop(run, int(cell["label"]))
+                crop = pictures.crop(run, int(cell["label"]), str(cell["image"]))
             except (CytoSAEError, OSError) as error:
                 missing = str(error)
                 continue

@@ -1,5 +1,7 @@
 """The report's section on classification and its explanation."""
 
+from collections.abc import Hashable, Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -13,6 +15,7 @@ from napari_cytosae.export.cohort.page import paragraphs, side_by_side, table
 from napari_cytosae.export.cohort.style import new_figure
 
 _EXPLAINED = 8
+_PER_CLASS = ("precision", "recall", "f1", "auroc")
 
 
 def classified(barcodes: Barcodes, found: Classification, files: ReportFiles) -> str:
@@ -40,15 +43,10 @@ def classified(barcodes: Barcodes, found: Classification, files: ReportFiles) ->
     per_class = table(
         (found.options.by, "patients", "precision", "recall", "F1", "AUROC"),
         [
-            (
-                name,
-                int(row["patients"]),
-                *(f"{row[k]:.2f} ± {row[f'{k}_sd']:.2f}"
-                  for k in ("precision", "recall", "f1", "auroc")),
-            )
+            (name, int(row["patients"]), *(_with_sd(row, k) for k in _PER_CLASS))
             for name, row in found.per_class.to_dict("index").items()
         ],
-    )  # fmt: skip
+    )
     chance = ""
     if found.p is not None:
         chance = (
@@ -57,8 +55,8 @@ def classified(barcodes: Barcodes, found: Classification, files: ReportFiles) ->
         )
     parts = [
         '<h2 id="classification">Classification</h2>',
-        f"<p>Weighted F1 of patients left out: <b>{summary.loc['weighted_f1', 'mean']:.2f} ± "
-        f"{summary.loc['weighted_f1', 'sd']:.2f}</b>.{chance}</p>",
+        f"<p>Weighted F1 of patients left out: <b>{found.validation.mean('weighted_f1'):.2f} ± "
+        f"{found.validation.sd('weighted_f1'):.2f}</b>.{chance}</p>",
         paragraphs(found.warnings, "warn"),
         paragraphs(found.notes, "soft"),
         side_by_side(scores, per_class),
@@ -194,3 +192,7 @@ def _worth_showing(found: Classification, predictions: pd.DataFrame) -> list[str
     wrong = confidence[~right].sort_values(ascending=False)
     chosen = chosen[: _EXPLAINED // 2] + [str(patient) for patient in wrong.index]
     return chosen[:_EXPLAINED]
+
+
+def _with_sd(row: Mapping[Hashable, float], name: str) -> str:
+    return f"{row[name]:.2f} ± {row[name + '_sd']:.2f}"
