@@ -8,6 +8,7 @@ from napari_cytosae.cells.morphology import MORPHOLOGY, measure_morphology
 from napari_cytosae.cells.nuclei import NucleusRules
 from napari_cytosae.cells.read import read_cells
 from napari_cytosae.cells.red_cells import RedCellRules, detect_red_cells
+from napari_cytosae.cells.region import Region, cells_within, read_region
 from napari_cytosae.cells.sources import (
     cells_from_boxes,
     cells_from_labels,
@@ -31,11 +32,13 @@ __all__ = [
     "NucleusRules",
     "PaintedLabels",
     "RedCellRules",
+    "Region",
     "StainReference",
     "Survey",
     "cells_from_boxes",
     "cells_from_labels",
     "cells_from_points",
+    "cells_within",
     "crop_boxes",
     "detect_cells",
     "detect_red_cells",
@@ -46,6 +49,7 @@ __all__ = [
     "measure_cells",
     "measure_morphology",
     "read_cells",
+    "read_region",
     "survey_image",
     "survey_slide",
     "whole_image",

@@ -60,7 +60,8 @@ def read_geojson(path: Path, shape: tuple[int, int], microns_per_pixel: float | 
     if known:
         drawn = [nucleus for nucleus in nuclei if nucleus is not None]
         painted_nuclei, measured = paint_cells(drawn, ids[known], shape, "geojson")
-        painted_nuclei[painted_nuclei != labels] = 0
+        if isinstance(painted_nuclei, np.ndarray):  # a slide's are left as they were drawn
+            painted_nuclei[painted_nuclei != labels] = 0
         table.loc[known, "nucleus_area_px"] = measured["area_px"].to_numpy(np.float64)
     table["kind"] = [_kind(feature) for _, feature in features]
     table["feature"] = [str(feature.get("id", "")) for _, feature in features]

@@ -34,6 +34,11 @@ class PaintedLabels:
         Labels, above 0.
     outlines : sequence of Outline or None
         Extent of each; where extents overlap, later ones lie on top.
+
+    Attributes
+    ----------
+    ids, outlines
+        As given.
     """
 
     def __init__(
@@ -42,8 +47,8 @@ class PaintedLabels:
         self.shape = (int(shape[0]), int(shape[1]))
         self.dtype = np.dtype(np.int32)
         self.ndim = 2
-        self._ids = np.asarray(ids, np.int32)
-        self._outlines = list(outlines)
+        self.ids = np.asarray(ids, np.int32)
+        self.outlines = list(outlines)
         self._boxes = np.array(
             [
                 (0, 0, 0, 0)
@@ -65,7 +70,7 @@ class PaintedLabels:
         low, high = self._boxes[:, :2], self._boxes[:, 2:]
         meets = (low < (y1, x1)).all(axis=1) & (high > (y0, x0)).all(axis=1)
         for n in np.flatnonzero(meets).tolist():
-            outline = self._outlines[n]
+            outline = self.outlines[n]
             if outline is None:
                 continue
             top, left = outline.y - y0, outline.x - x0
@@ -75,7 +80,7 @@ class PaintedLabels:
             mask = outline.mask[
                 rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
             ]
-            painted[rows, columns][mask] = self._ids[n]
+            painted[rows, columns][mask] = self.ids[n]
         return painted
 
     def __getitem__(self, key: Any) -> Any:
@@ -106,3 +111,14 @@ class PaintedLabels:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         whole = self.window(0, 0, *self.shape)
         return whole if dtype is None else whole.astype(dtype)
+
+
+def only_labels(labels: LabelImage, ids: NDArray[np.integer]) -> LabelImage:
+    """Leave only some labels in a label image."""
+    if isinstance(labels, PaintedLabels):
+        chosen = np.flatnonzero(np.isin(labels.ids, ids)).tolist()
+        return PaintedLabels(
+            labels.shape, labels.ids[chosen], [labels.outlines[each] for each in chosen]
+        )
+    array = np.asarray(labels)
+    return np.where(np.isin(array, ids), array, 0).astype(array.dtype)

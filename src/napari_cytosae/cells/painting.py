@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
 from napari_cytosae.cells.found import cell_table
+from napari_cytosae.cells.label_image import LabelImage, PaintedLabels
 from napari_cytosae.cells.outline import Outline
+from napari_cytosae.cells.survey import is_field
 
 
 def paint_cells(
     outlines: Sequence[Outline], ids: NDArray[np.int64], shape: tuple[int, int], source: str
-) -> tuple[NDArray[np.int32], pd.DataFrame]:
+) -> tuple[LabelImage, pd.DataFrame]:
     """Paint outlines, smaller ones on top of larger ones, and measure each as if alone.
 
     Parameters
@@ -25,17 +27,13 @@ def paint_cells(
 
     Returns
     -------
-    labels : (H, W) int32
+    labels : (H, W) int32 array, or PaintedLabels where the image is a slide
     table : pandas.DataFrame
         See `Cells.table`; in the order given. A cell hidden by others has its row all the same.
     """
-    labels = np.zeros(shape, np.int32)
     areas = [int(outline.mask.sum()) for outline in outlines]
-    for n in sorted(range(len(outlines)), key=lambda n: -areas[n]):
-        outline = outlines[n]
-        height, width = outline.mask.shape
-        region = labels[outline.y : outline.y + height, outline.x : outline.x + width]
-        region[outline.mask] = ids[n]
+    order = sorted(range(len(outlines)), key=lambda n: -areas[n])
+    painted = PaintedLabels(shape, [ids[n] for n in order], [outlines[n] for n in order])
     rows = []
     for outline, label, area in zip(outlines, ids.tolist(), areas, strict=True):
         y, x = np.nonzero(outline.mask)
@@ -53,6 +51,7 @@ def paint_cells(
                 source,
             )
         )
+    labels = np.asarray(painted) if is_field(shape) else painted
     return labels, cell_table(rows)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage as ndi
 
-from napari_cytosae.cells.found import Cells, measure_cells
+from napari_cytosae.cells.found import Cells, cell_table, measure_cells
 from napari_cytosae.cells.outline import Outline
 from napari_cytosae.cells.painting import paint_cells
 from napari_cytosae.errors import CellsError
@@ -187,8 +187,22 @@ def whole_image(shape: tuple[int, int], *, microns_per_pixel: float | None = Non
         Height and width of the image.
     microns_per_pixel : float, optional
     """
-    labels = np.ones(shape, np.int32)
-    return Cells(labels, None, measure_cells(labels, None, "whole"), microns_per_pixel)
+    height, width = shape
+    row = (
+        1,
+        (height - 1) / 2,
+        (width - 1) / 2,
+        0,
+        0,
+        height,
+        width,
+        height * width,
+        np.nan,
+        "whole",
+    )
+    # One number that stands for every pixel: a slide of ones would not fit into memory.
+    labels = np.broadcast_to(np.int32(1), shape)
+    return Cells(labels, None, cell_table([row]), microns_per_pixel)
 
 
 def check_ids(labels: Sequence[int], name: str, rows: Sequence[str]) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_cytosae.errors import DamagedImageError, ImageError
+from napari_cytosae.errors import DamagedImageError, ImageError, UnreachableImageError
 from napari_cytosae.slides.axes import Axes, PixelSource, check_levels, find_axes
 from napari_cytosae.slides.damage import Box
 from napari_cytosae.slides.digest import digest_array, digest_levels
@@ -259,7 +259,13 @@ class Slide:
         pyramid is known by the shapes and compression of its levels, the size of every tile on
         disk and the bytes of a fixed sample of tiles.
         """
-        return self._make_digest()
+        try:
+            return self._make_digest()
+        except OSError as error:
+            raise UnreachableImageError(
+                f"{self.name} can no longer be read ({error}); see that its disk or network drive "
+                "is there."
+            ) from error
 
     def read_region(
         self, y: int, x: int, height: int, width: int, level: int = 0
