@@ -100,7 +100,8 @@ def test_a_run_holds_every_cell_and_nothing_unfinished(job):
     np.testing.assert_array_equal(run.labels, job["cells"].labels)
     np.testing.assert_array_equal(run.table["label"], job["cells"].table["label"])
     assert sorted(path.name for path in run.path.iterdir()) == [
-        "cells.csv", "cells.h5ad", "labels.tif", "measures", "run.json", "run.lock", "tokens",
+        "by_concept.h5", "cells.csv", "cells.h5ad", "labels.tif", "measures", "run.json",
+        "run.lock", "tokens",
     ]  # fmt: skip
 
 
@@ -389,7 +390,7 @@ def test_a_full_disk_says_what_is_needed_and_the_run_goes_on_later(job, tmp_path
 
     def full_disk(descriptor):
         written.append(descriptor)
-        if len(written) > 10:  # cells, labels, manifests and one shard fit
+        if len(written) > 8:  # cells, labels, the manifest and one shard fit
             raise OSError(28, "No space left on device")
         fsync(descriptor)
 
@@ -474,7 +475,7 @@ def test_killed_at_any_write_a_run_ends_with_the_same_bits(bundle_files, image, 
         assert kills >= 6
         whole = open_run(tmp_path / "whole.cytosae")
         for name in ("killed-0.cytosae", "killed-1.cytosae"):
-            assert attempt(name, 0) > 0
+            assert attempt(name, 0) >= 0  # writes, none where a kill came too late
             assert not list((tmp_path / name).rglob("*.part"))
             assert_same_run(open_run(tmp_path / name), whole)
         process.stdin.close()

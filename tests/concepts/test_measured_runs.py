@@ -85,7 +85,7 @@ def test_a_run_of_an_earlier_version_can_be_measured_later(job, slide, finished)
 
 
 def test_stopped_while_measuring_a_run_goes_on_and_ends_the_same(job, finished, monkeypatch):
-    import napari_cytosae.concepts.analysis as analysis
+    import napari_cytosae.concepts.encode_work as encode_work
 
     stages = []
 
@@ -95,12 +95,12 @@ def test_stopped_while_measuring_a_run_goes_on_and_ends_the_same(job, finished, 
     with pytest.raises(Cancelled):
         analyze(**job, progress=lambda step: stages.append(step.stage), cancelled=stop_in_measuring)
     assert open_run(job["out"]).unfinished
-    monkeypatch.setattr(analysis, "encode_crops", None)  # nothing is left to be encoded
+    monkeypatch.setattr(encode_work, "encode_crops", None)  # nothing is left to be encoded
 
     def no_model(*arguments, **options):
         yield from ()
 
-    monkeypatch.setattr(analysis, "encode_crops", no_model)
+    monkeypatch.setattr(encode_work, "encode_crops", no_model)
     run = analyze(**job)
     assert not run.unfinished
     for name in ("cells.csv",):

@@ -5,8 +5,10 @@ import pytest
 from random_cells import D_SAE, cell_from_dense, random_dense
 from scipy.sparse import issparse
 
+from napari_cytosae.concepts import profile_file
 from napari_cytosae.concepts.manifest import RunKey, RunManifest
-from napari_cytosae.concepts.profiles import build_profiles, write_profiles
+from napari_cytosae.concepts.profile_file import write_profiles
+from napari_cytosae.concepts.profiles import build_profiles
 
 
 def manifest_of(n_cells, d_sae=D_SAE, microns_per_pixel=None):
@@ -82,18 +84,29 @@ def test_spatial_is_x_and_y_in_micrometres_where_the_pixel_size_is_known(microns
 
 
 @pytest.mark.parametrize("n_cells", [0, 1, 5])
-def test_a_written_file_reads_back_the_same(tmp_path, n_cells):
-    profiles = profiles_of([random_dense(seed) for seed in range(n_cells)])
+@pytest.mark.parametrize("block_cells", [2, 100])
+def test_a_written_file_holds_what_was_built(tmp_path, monkeypatch, n_cells, block_cells):
+    monkeypatch.setattr(profile_file, "_BLOCK_CELLS", block_cells)
+    dense = [random_dense(seed) for seed in range(n_cells)]
+    built = profiles_of(dense)
     path = tmp_path / "cells.h5ad"
-    write_profiles(profiles, path)
+    cells = [cell_from_dense(d, label) for label, d in enumerate(dense, start=3)]
+    summaries = (cell.summary(0.2) for cell in cells)
+    write_profiles(path, manifest_of(n_cells, D_SAE), table_of(n_cells), summaries)
     back = anndata.read_h5ad(path)
     assert back.shape == (n_cells, D_SAE)
-    for mine, theirs in ((profiles.X, back.X), (profiles.layers["max"], back.layers["max"])):
-        np.testing.assert_array_equal(mine.toarray(), theirs.toarray())
+    for mine, theirs in [(built.X, back.X)] + [
+        (built.layers[name], back.layers[name]) for name in ("max", "count")
+    ]:
+        assert mine.dtype == theirs.dtype
+        for part in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(mine, part), getattr(theirs, part))
+    pd.testing.assert_frame_equal(built.var, back.var)
     assert list(back.obs_names) == [str(label) for label in range(3, 3 + n_cells)]
     assert back.obs["label"].dtype == np.int64
-    assert back.var["name"].eq("").all()
+    np.testing.assert_array_equal(built.obsm["spatial"], back.obsm["spatial"])
     assert back.uns["cytosae"]["key"]["bundle"] == "b" * 64
+    assert back.uns["cytosae"]["spatial_unit"] == "px"
     assert [entry.name for entry in tmp_path.iterdir()] == ["cells.h5ad"]
 
 

@@ -26,7 +26,7 @@ def test_a_folder_that_is_no_run_is_said_so(tmp_path):
 def test_a_later_format_is_not_guessed_at(folder):
     path = folder / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
-    with pytest.raises(RunError, match=r"format version 99.*reads version 1"):
+    with pytest.raises(RunError, match=r"format version 99.*reads versions up to 2"):
         open_run(folder)
 
 

@@ -94,23 +94,30 @@ class Display:
 
     def show(self, step: "Step") -> None:
         """Show how far the image is."""
-        self.stage(step.stage, step.done, step.total)
+        self.stage(step.stage, step.done, step.total, approximate=step.approximate)
         if step.message:
             self.say(step.message)
 
-    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+    def stage(
+        self, stage: str, done: int = 0, total: int = 0, *, approximate: bool = False
+    ) -> None:
         """Show a stage of the work, with its count of cells where it has one."""
         if not self._live:
             if stage == "encode" and self._said != stage:
                 self._said = stage
                 found = "1 cell" if total == 1 else f"{total:,} cells"
+                if approximate:
+                    found = "finding and encoding cells"
                 before = "all" if done == total else f"{done:,} of them"
                 self.say(f"{found}, {before} encoded before" if done else found)
             return
         counted = stage in ("encode", "measure") and total > 0
-        count = f"{done:,} of {total:,} cells" if counted else ""
+        about = "about " if approximate else ""
+        count = f"{done:,} of {about}{total:,} cells" if counted else ""
         if stage == self._said and self._task is not None:
-            self._live.update(self._task, completed=done, count=count)
+            self._live.update(
+                self._task, completed=done, count=count, total=total if counted else None
+            )
             return
         self._said = stage
         # A new task for each stage: cells that were encoded before, or another stage's pace, say

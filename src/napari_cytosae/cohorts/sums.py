@@ -199,7 +199,7 @@ def sums_of_run(
             image,
             k,
         )
-    summaries = RunFolder(run.path).summaries(run.manifest, run.boxes, threshold)
+    summaries = RunFolder(run.path).summaries(run.plan, run.boxes, threshold)
     return sums_of_summaries(summaries, labels, run.d_sae, image, k)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from napari_cytosae.concepts.measures import measure_run
     from napari_cytosae.concepts.run import Run, open_run
-    from napari_cytosae.concepts.steps import CellsFound, Progress
+    from napari_cytosae.concepts.steps import CellsFound, MoreCells, Progress
 
 _HOMES = {
     "analysis": ["analyze", "analyze_steps"],
@@ -41,7 +41,7 @@ _HOMES = {
     "maps": ["Canvas", "PlacedMap", "colour_by", "paint_maps", "place_map", "place_maps"],
     "measures": ["measure_run"],
     "run": ["Run", "open_run"],
-    "steps": ["CellsFound", "Progress"],
+    "steps": ["CellsFound", "MoreCells", "Progress"],
 }
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "ConceptDifference",
     "EncodeOptions",
     "EncodedBatch",
+    "MoreCells",
     "PlacedMap",
     "Progress",
     "Run",

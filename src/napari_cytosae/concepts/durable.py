@@ -53,9 +53,9 @@ def write_durably(
         raise explain_write_error(error, path, needed_bytes) from error
 
 
-def write_json_durably(path: Path, content: object) -> None:
+def write_json_durably(path: Path, content: object, *, indent: int | None = 2) -> None:
     """Write JSON so that `path` holds the old content or the new one, never half of it."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
     write_durably(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 

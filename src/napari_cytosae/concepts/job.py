@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_cytosae.cells import Cells, cells_from_labels, read_cells
+from napari_cytosae.cells import Cells, LabelImage, cells_from_labels, read_cells
 from napari_cytosae.cells.read import NAMED_SOURCES
+from napari_cytosae.cells.region import Region, cells_within
 from napari_cytosae.concepts.encode import Precision
 from napari_cytosae.concepts.focus import concept_ids_of
 from napari_cytosae.errors import CellsError, RunError
 from napari_cytosae.models import Bundle
 from napari_cytosae.slides import Slide, image_stem
 
+_BAND_ROWS = 1024
 THRESHOLD = 0.2
 """τ of the paper's patient barcodes, which count the tokens above it."""
 
@@ -52,6 +54,8 @@ class AnalysisJob:
     focus
         The only concepts to encode: ids, a file of them (see `read_focus`), or an atlas's focus.
         None encodes all that the bundle does.
+    region
+        The part of the image whose cells are wanted; None takes all of it.
     """
 
     image: str | Path | ArrayLike | Slide
@@ -67,6 +71,7 @@ class AnalysisJob:
     overwrite: bool = False
     morphology: bool = True
     focus: str | Path | ArrayLike | Iterable[int] | None = None
+    region: Region | None = None
 
     def focused(self, bundle: Bundle) -> Bundle:
         """Restrict a bundle to the concepts in focus.
@@ -100,13 +105,17 @@ class AnalysisJob:
         CellsError
             Where they cannot be read, or are cells of another image.
         """
+        cells = self._all_cells(slide, microns_per_pixel)
+        return cells if self.region is None else cells_within(cells, self.region)
+
+    def _all_cells(self, slide: Slide, microns_per_pixel: float | None) -> Cells:
         if isinstance(self.cells, str | Path):
             return read_cells(self.cells, slide, microns_per_pixel=microns_per_pixel)
         if not isinstance(self.cells, Cells):
             return cells_from_labels(
                 self.cells, shape=slide.shape, microns_per_pixel=microns_per_pixel
             )
-        if self.cells.labels.shape != slide.shape:
+        if tuple(self.cells.labels.shape) != slide.shape:
             raise CellsError(
                 f"The cells lie on an image of {self.cells.labels.shape} px, and {slide.name} has "
                 f"{slide.shape} px (height, width). Give cells of this image."
@@ -128,11 +137,12 @@ class AnalysisJob:
         digest = hashlib.sha256()
         if isinstance(self.cells, Cells):
             digest.update(self.cells.table.to_csv(index=False).encode())
-            labels = np.ascontiguousarray(self.cells.labels)
+            labels: LabelImage = self.cells.labels
         else:
-            labels = np.ascontiguousarray(self.cells)
+            labels = np.asarray(self.cells)
         digest.update(f"{labels.shape} {labels.dtype}".encode())
-        digest.update(labels.data)
+        for rows in range(0, labels.shape[0], _BAND_ROWS):  # it may be larger than memory
+            digest.update(np.ascontiguousarray(labels[rows : rows + _BAND_ROWS]).data)
         return digest.hexdigest()
 
 

@@ -9,6 +9,8 @@ from napari_cytosae.concepts.durable import write_json_durably
 from napari_cytosae.errors import RunError
 
 FORMAT_VERSION = 1
+TILED_FORMAT_VERSION = 2
+"""Of runs whose cells were looked for tile by tile: version 1 knows nothing of such shards."""
 MANIFEST_NAME = "run.json"
 
 _WHAT_DIFFERS = {
@@ -21,6 +23,7 @@ _WHAT_DIFFERS = {
     "bundle": "another bundle",
     "precision": "another precision",
     "focus": "another focus",
+    "region": "another region",
 }
 
 
@@ -44,6 +47,9 @@ class RunKey:
         ``"float32"`` or ``"bfloat16"``.
     focus
         Digest of the concepts that are encoded; None where all are. The ids are in ``focus.csv``.
+    region
+        Digest of the part of the slide that is analysed; None for all of it. Its corners are in
+        ``region.json``.
     """
 
     image: str
@@ -55,6 +61,7 @@ class RunKey:
     bundle: str
     precision: Literal["float32", "bfloat16"]
     focus: str | None = None
+    region: str | None = None
 
     def differences(self, wanted: "RunKey") -> list[str]:
         """Say in words in what this run differs from the wanted one; empty where it does not."""
@@ -73,7 +80,8 @@ class RunManifest:
     Parameters
     ----------
     state
-        ``"encoding"`` until the profiles are written, then ``"finished"``.
+        ``"detecting"`` while a slide is still looked through for cells (and those found are
+        encoded), ``"encoding"`` until the profiles are written, then ``"finished"``.
     key
         What decides the run's numbers.
     bundle_name, d_sae
@@ -82,7 +90,8 @@ class RunManifest:
         The slide; the path is relative to the run folder where both lie on one drive, None for an
         array.
     n_cells, shard_cells, batch_cells
-        Cells in all, per shard and per forward pass. A resumed run keeps to them.
+        Cells in all (0 while they are looked for), per shard and per forward pass. A resumed run
+        keeps to them.
     threshold
         τ: ``layers["count"]`` counts the tokens above it.
     device, software_version, created, finished
@@ -92,9 +101,12 @@ class RunManifest:
     sae_digest
         Digest of the SAE alone, by which the names of its concepts are found; None in runs of
         versions that did not write it.
+    tile_px
+        Side of the tiles that the slide was looked through in; None where cells were known from
+        the start.
     """
 
-    state: Literal["encoding", "finished"]
+    state: Literal["detecting", "encoding", "finished"]
     key: RunKey
     bundle_name: str
     d_sae: int
@@ -111,15 +123,12 @@ class RunManifest:
     finished: str | None = None
     note: str = ""
     sae_digest: str | None = None
-
-    @property
-    def n_shards(self) -> int:
-        """Number of shards of the finished run."""
-        return -(-self.n_cells // self.shard_cells)
+    tile_px: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give the content as plain, nested values."""
-        return {"format": "napari-cytosae run", "format_version": FORMAT_VERSION, **asdict(self)}
+        version = FORMAT_VERSION if self.tile_px is None else TILED_FORMAT_VERSION
+        return {"format": "napari-cytosae run", "format_version": version, **asdict(self)}
 
     def write(self, folder: Path) -> None:
         """Write run.json durably."""
@@ -145,10 +154,10 @@ class RunManifest:
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}). Analyse the image again.") from error
         version = content.get("format_version") if isinstance(content, dict) else None
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, TILED_FORMAT_VERSION):
             raise RunError(
-                f"{path} has format version {version}, and this napari-cytosae reads version "
-                f"{FORMAT_VERSION}. Open it with the version that wrote it, or analyse the image "
+                f"{path} has format version {version}, and this napari-cytosae reads versions up "
+                f"to {TILED_FORMAT_VERSION}. Open it with the version that wrote it, or analyse the image "
                 "again."
             )
         try:
@@ -166,6 +175,6 @@ class RunManifest:
 
 
 def _short(name: str, value: object) -> str:
-    unknown = "all concepts" if name == "focus" else "unknown"
+    unknown = {"focus": "all concepts", "region": "the whole image"}.get(name, "unknown")
     text = unknown if value is None else str(value)
     return text if len(text) <= 12 else f"{text[:8]}…"

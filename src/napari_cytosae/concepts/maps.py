@@ -1,13 +1,16 @@
 """Concept maps placed back on the slide, and cells' strengths, ready for a viewer's layers."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cytosae.concepts.cell import GRID
 from napari_cytosae.concepts.run import Run
+
+if TYPE_CHECKING:
+    from napari_cytosae.cells import LabelImage
 
 # Canvas pixels per side of a patch that are plenty to draw a 16 × 16 map by.
 _PIXELS_PER_PATCH = 4
@@ -119,7 +122,7 @@ def paint_maps(
     *,
     downsample: int | None = None,
     smooth: bool = False,
-    extents: tuple[NDArray[np.integer], NDArray[np.integer]] | None = None,
+    extents: tuple["LabelImage", NDArray[np.integer]] | None = None,
 ) -> Canvas:
     """Paint cells' maps of one concept over the slide.
 
@@ -155,7 +158,11 @@ def paint_maps(
             at_columns = np.minimum(
                 np.arange(columns.start, columns.stop) * step + step // 2, width - 1
             )
-            painted = painted * (labels[at_rows[:, None], at_columns] == of_row[row])
+            if at_rows.size and at_columns.size:
+                y, x = int(at_rows[0]), int(at_columns[0])
+                window = np.asarray(labels[y : at_rows[-1] + 1, x : at_columns[-1] + 1])
+                here = window[(at_rows - y)[:, None], at_columns - x]
+                painted = painted * (here == of_row[row])
         np.maximum(canvas[rows, columns], painted, out=canvas[rows, columns])
     offset = (step - 1) / 2
     return Canvas(canvas, (float(step), float(step)), (offset, offset))

@@ -18,8 +18,9 @@ from napari_cytosae.concepts.durable import only_process
 from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
 from napari_cytosae.concepts.manifest import RunManifest
 from napari_cytosae.concepts.measure_files import ShardMeasures, with_morphology
-from napari_cytosae.concepts.profiles import as_obs, write_profiles
+from napari_cytosae.concepts.profile_file import write_obs
 from napari_cytosae.concepts.run import Run
+from napari_cytosae.concepts.shard_plan import ShardPlan
 from napari_cytosae.concepts.steps import Progress
 from napari_cytosae.errors import CellsError, RunError
 from napari_cytosae.slides import Slide
@@ -121,26 +122,28 @@ def measure_missing(
         When `cancelled` says so; whole shards that were measured are kept.
     """
     table = folder.read_table(manifest)
-    folder.remove_damaged_measures(manifest, table["label"].to_numpy())
-    missing = [n for n in range(manifest.n_shards) if not folder.measures_path(n).exists()]
-    rows_to_do = [folder.rows(manifest, index) for index in missing]
+    labels_of = table["label"].to_numpy(np.int64)
+    plan = ShardPlan.of(manifest, labels_of)
+    folder.remove_damaged_measures(plan, labels_of)
+    missing = [n for n, name in enumerate(plan.names) if not folder.measures_path(name).exists()]
+    rows_to_do = [plan.rows(index) for index in missing]
     done = len(table) - sum(rows.stop - rows.start for rows in rows_to_do)
     if missing:
         yield Progress("measure", done, len(table))
         labels = folder.read_labels()
-        nuclei = folder.read_labels("nuclei.tif") if folder.has_nuclei else None
+        nuclei = folder.read_labels("nuclei") if folder.has_nuclei else None
         ruler = Ruler.of(slide, table, microns_per_pixel)
         boxes = table[BOX_COLUMNS].to_numpy(np.float64)
     for index, rows in zip(missing, rows_to_do, strict=True):
         measures = measure_shard(
             slide, table.iloc[rows], boxes[rows], labels, nuclei, ruler, cancelled
         )
-        measures.write(folder.measures_path(index))
+        measures.write(folder.measures_path(plan.names[index]))
         done += rows.stop - rows.start
         yield Progress("measure", done, len(table))
-    measured = with_morphology(table, folder.measures(manifest))
+    measured = with_morphology(table, folder.measures(plan))
     if len(measured.columns) > len(table.columns):
-        folder.write_table(measured)
+        folder.write_table([measured])
 
 
 def measure_run(
@@ -194,10 +197,7 @@ def measure_run(
             if progress is not None:
                 progress(step)
         table = folder.read_table(manifest)
-        profiles = Run(run.path).adata
-        if set(table.columns) - set(profiles.obs.columns):
-            profiles.obs = as_obs(table)
-            write_profiles(profiles, folder.profiles_path)
+        write_obs(folder.profiles_path, table)
     return Run(run.path)
 
 

@@ -1,7 +1,6 @@
 """A run's cells × concepts table: profiles over tokens, as AnnData."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import anndata
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 
 from napari_cytosae.concepts.cell import CellSummary
-from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.concepts.manifest import RunManifest
 from napari_cytosae.concepts.naming.names import Names
 
@@ -64,33 +62,77 @@ def build_profiles(
 
     mean = matrix([row.mean for row in rows], np.float32)
     maximum = matrix([row.maximum for row in rows], np.float32)
-    n_active = np.bincount(ids, minlength=d_sae)
-    total = np.bincount(ids, weights=mean.data, minlength=d_sae)
-    largest = np.zeros(d_sae, np.float32)
-    np.maximum.at(largest, ids, maximum.data)
-    var = pd.DataFrame(
+    totals = ConceptTotals(d_sae)
+    totals.add(ids, mean.data, maximum.data, len(rows))
+    return anndata.AnnData(
+        X=mean,
+        obs=obs_of(table),
+        var=concept_table(totals, names, focus),
+        layers={"max": maximum, "count": matrix([row.count for row in rows], np.int32)},
+        obsm={"spatial": spatial_of(manifest, table)},
+        uns=uns_of(manifest),
+    )
+
+
+class ConceptTotals:
+    """Sums over cells of what each concept does in them; cells may come in parts.
+
+    Parameters
+    ----------
+    d_sae
+        Number of concepts.
+    """
+
+    def __init__(self, d_sae: int) -> None:
+        self.n_cells = 0
+        self.n_active = np.zeros(d_sae, np.int64)
+        self.total = np.zeros(d_sae, np.float64)
+        self.largest = np.zeros(d_sae, np.float32)
+
+    def add(
+        self,
+        ids: NDArray[np.int64],
+        mean: NDArray[np.float32],
+        maximum: NDArray[np.float32],
+        n_cells: int,
+    ) -> None:
+        """Count some cells: the concepts that are active in them, one cell after another."""
+        self.n_cells += n_cells
+        self.n_active += np.bincount(ids, minlength=len(self.n_active))
+        # One by one, in the cells' order: a sum of sums would depend on the parts.
+        np.add.at(self.total, ids, mean.astype(np.float64))
+        np.maximum.at(self.largest, ids, maximum)
+
+
+def concept_table(
+    totals: ConceptTotals, names: Names | None, focus: NDArray[np.int64] | None
+) -> pd.DataFrame:
+    """Make ``var``: one row per concept."""
+    d_sae = len(totals.n_active)
+    return pd.DataFrame(
         {
             "concept_id": np.arange(d_sae),
             **(names or Names({})).columns(d_sae),
-            "frequency": n_active / max(1, len(rows)),
-            "mean_activation": total / np.maximum(1, n_active),
-            "max_activation": largest,
+            "frequency": totals.n_active / max(1, totals.n_cells),
+            "mean_activation": totals.total / np.maximum(1, totals.n_active),
+            "max_activation": totals.largest,
             "encoded": _mask(focus, d_sae),
         },
         index=np.arange(d_sae).astype(str),
     )
-    micrometres = manifest.key.microns_per_pixel
+
+
+def spatial_of(manifest: RunManifest, table: pd.DataFrame) -> NDArray[np.float64]:
+    """Make ``obsm["spatial"]``: x and y of each cell's centre."""
     centres = table[["centroid_x", "centroid_y"]].to_numpy(np.float64).reshape(-1, 2)
+    return np.asarray(centres * (manifest.key.microns_per_pixel or 1.0))
+
+
+def uns_of(manifest: RunManifest) -> dict[str, Any]:
+    """Make ``uns``: where the profiles come from."""
     provenance = _as_hdf5(manifest.as_dict())
-    provenance["spatial_unit"] = "px" if micrometres is None else "µm"
-    return anndata.AnnData(
-        X=mean,
-        obs=as_obs(table),
-        var=var,
-        layers={"max": maximum, "count": matrix([row.count for row in rows], np.int32)},
-        obsm={"spatial": centres * (micrometres or 1.0)},
-        uns={"cytosae": provenance},
-    )
+    provenance["spatial_unit"] = "px" if manifest.key.microns_per_pixel is None else "µm"
+    return {"cytosae": provenance}
 
 
 def _mask(focus: NDArray[np.int64] | None, d_sae: int) -> NDArray[np.bool_]:
@@ -100,13 +142,7 @@ def _mask(focus: NDArray[np.int64] | None, d_sae: int) -> NDArray[np.bool_]:
     return mask
 
 
-def write_profiles(profiles: anndata.AnnData, path: Path) -> None:
-    """Write the AnnData file durably."""
-    needed = 8 * 3 * profiles.X.nnz + 100 * profiles.n_vars
-    write_durably(path, profiles.write_h5ad, needed_bytes=needed)
-
-
-def as_obs(table: pd.DataFrame) -> pd.DataFrame:
+def obs_of(table: pd.DataFrame) -> pd.DataFrame:
     """Index by label, and give columns of a user's own file names that HDF5 takes."""
     obs = table.set_axis(table["label"].astype(str).to_list(), axis=0)
     return obs.rename(columns=lambda name: str(name).replace("/", "_").lstrip("_") or "column")

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import anndata
 import h5py  # type: ignore[import-untyped, unused-ignore]
@@ -13,22 +13,34 @@ import pandas as pd
 from anndata.io import read_elem
 from numpy.typing import NDArray
 
+from napari_cytosae.concepts.by_concept import N_TOP, read_strengths, read_top, top_of
 from napari_cytosae.concepts.cell import (
     GRID,
     ActiveConcept,
     CellActivations,
+    CellSummary,
     check_concept,
 )
 from napari_cytosae.concepts.difference import ConceptDifference, compare_cells
-from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
+from napari_cytosae.concepts.folder import (
+    BOX_COLUMNS,
+    PROBLEM_COLUMNS,
+    RunFolder,
+    empty_table,
+)
 from napari_cytosae.concepts.manifest import RunManifest
 from napari_cytosae.concepts.measure_files import ShardMeasures
 from napari_cytosae.concepts.naming.dictionary import Dictionary
 from napari_cytosae.concepts.naming.names import NAME_COLUMNS, Names
 from napari_cytosae.concepts.naming.places import dictionary_of
 from napari_cytosae.concepts.profiles import build_profiles
-from napari_cytosae.concepts.shards import read_cell, read_concept
+from napari_cytosae.concepts.shard_plan import ShardPlan
+from napari_cytosae.concepts.shards import Shard, read_cell, read_concept
 from napari_cytosae.errors import NamesError, RunError
+
+if TYPE_CHECKING:  # reading a run needs none of what finds cells
+    from napari_cytosae.cells import LabelImage
+    from napari_cytosae.cells.region import Region
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +75,7 @@ class Run:
         return f"<Run {self.path.name}: {len(self)} cells{state}, bundle {self.bundle_name}>"
 
     def __len__(self) -> int:
-        return self.manifest.n_cells
+        return len(self.table) if self.manifest.state == "detecting" else self.manifest.n_cells
 
     @property
     def unfinished(self) -> bool:
@@ -113,7 +125,13 @@ class Run:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per cell: label, centroid, box, areas, and its crop's box."""
+        """One row per cell: label, centroid, box, areas, and its crop's box.
+
+        Of a slide that is still looked through: the cells that have been found so far.
+        """
+        if self.manifest.state == "detecting":
+            found = self._folder.read_records()
+            return empty_table() if found is None else found
         return self._folder.read_table(self.manifest)
 
     @cached_property
@@ -122,26 +140,49 @@ class Run:
         return self.table[BOX_COLUMNS].to_numpy(np.float64).reshape(-1, 4)
 
     @cached_property
-    def labels(self) -> NDArray[np.int32]:
-        """(H, W) label image of cell extents, 0 for no cell."""
+    def labels(self) -> "LabelImage":
+        """(H, W) label image of cell extents, 0 for no cell.
+
+        An array, or for a slide what slices like one and stays on the disk (`StoredLabels`).
+        """
         return self._folder.read_labels()
 
     @cached_property
-    def nuclei(self) -> NDArray[np.int32] | None:
+    def nuclei(self) -> "LabelImage | None":
         """(H, W) label image of nuclei, None where the cells came without."""
-        if not (self.path / "nuclei.tif").exists():
-            return None
-        return self._folder.read_labels("nuclei.tif")
+        return self._folder.read_labels("nuclei") if self._folder.has_nuclei else None
+
+    @cached_property
+    def region(self) -> "Region | None":
+        """The part of the slide that was analysed; None where all of it was."""
+        return self._folder.read_region()
+
+    @cached_property
+    def problems(self) -> pd.DataFrame:
+        """What of the slide could not be read: ``y0``, ``x0``, ``y1``, ``x1`` in level-0 px."""
+        try:
+            return pd.read_csv(self._folder.problems_path)
+        except FileNotFoundError:
+            return pd.DataFrame({name: np.zeros(0, np.int64) for name in PROBLEM_COLUMNS})
 
     @cached_property
     def encoded(self) -> NDArray[np.bool_]:
         """(n,) which cells are encoded, in the table's order: all of a finished run."""
-        encoded = np.zeros(self.manifest.n_cells, bool)
-        for index in range(self.manifest.n_shards):
-            encoded[self._folder.rows(self.manifest, index)] = self._folder.shard_path(
-                index
-            ).exists()
+        encoded = np.zeros(len(self), bool)
+        there = {path.name for path in self._folder.tokens_path.glob("shard-*.safetensors")}
+        for index, name in enumerate(self.plan.names):
+            encoded[self.plan.rows(index)] = name in there
         return encoded
+
+    def is_encoded(self, label: int) -> bool:
+        """Tell whether there is such a cell, and it is encoded."""
+        row = self._rows.get(int(label))
+        return row is not None and bool(self.encoded[row])
+
+    @cached_property
+    def plan(self) -> ShardPlan:
+        """Which cells lie in which shard."""
+        return ShardPlan.of(self.manifest, self.table["label"].to_numpy(np.int64))
 
     @cached_property
     def dictionary(self) -> Dictionary:
@@ -190,7 +231,7 @@ class Run:
             return build_profiles(
                 self.manifest,
                 self.table[self.encoded].reset_index(drop=True),
-                self._folder.summaries(self.manifest, self.boxes, self.manifest.threshold),
+                self._summaries(),
                 focus=self.focus,
             )
         try:
@@ -216,17 +257,12 @@ class Run:
         RunError
             Where the cells were not measured, or a file is damaged.
         """
-        missing = [
-            index
-            for index in range(self.manifest.n_shards)
-            if not self._folder.measures_path(index).exists()
-        ]
-        if missing:
+        if not all(self._folder.measures_path(name).exists() for name in self.plan.names):
             raise RunError(
                 f"The cells of {self.path.name} were not measured. Start the same analysis again, "
                 "or measure them with measure_run."
             )
-        yield from self._folder.measures(self.manifest)
+        yield from self._folder.measures(self.plan)
 
     def cell(self, label: int) -> CellActivations:
         """Read the activations of one cell at every token.
@@ -242,15 +278,15 @@ class Run:
                 f"Cell {label} is not encoded yet: this run is unfinished. Analyse the image again "
                 "to go on."
             )
-        index, row_in_shard = divmod(row, self.manifest.shard_cells)
-        return read_cell(self._folder.shard_path(index), row_in_shard, self.boxes[row])
+        index, row_in_shard = self.plan.place_of(row)
+        return read_cell(self._shard_path(index), row_in_shard, self.boxes[row])
 
     def shard_paths(self) -> list[Path]:
         """Files of the encoded cells, some tens each, in the table's order.
 
         Files of an unfinished run that are not written yet are left out.
         """
-        paths = (self._folder.shard_path(index) for index in range(self.manifest.n_shards))
+        paths = map(self._folder.shard_path, self.plan.names)
         return [path for path in paths if path.exists()]
 
     def active_concepts(
@@ -307,11 +343,11 @@ class Run:
         Cells that are not encoded yet are 0; `encoded` tells them.
         """
         check_concept(concept_id, self.d_sae)
-        maps = np.zeros((self.manifest.n_cells, GRID, GRID), np.float32)
-        for index in range(self.manifest.n_shards):
-            rows = self._folder.rows(self.manifest, index)
+        maps = np.zeros((len(self), GRID, GRID), np.float32)
+        for index in range(len(self.plan)):
+            rows = self.plan.rows(index)
             if self.encoded[rows].any():
-                tokens = read_concept(self._folder.shard_path(index), concept_id)
+                tokens = read_concept(self._shard_path(index), concept_id)
                 maps[rows] = tokens[:, 1:].reshape(-1, GRID, GRID)
         return maps
 
@@ -328,10 +364,46 @@ class Run:
             Mean or largest value over the cell's 257 tokens, or the number of tokens above τ.
         """
         check_concept(concept_id, self.d_sae)
+        if statistic == "mean" and self._has_by_concept:
+            return read_strengths(self._folder.by_concept_path, concept_id, len(self))
         matrix = self.adata.X if statistic == "mean" else self.adata.layers[statistic]
-        strengths = np.zeros(self.manifest.n_cells, np.float32)
+        strengths = np.zeros(len(self), np.float32)
         strengths[self.encoded] = matrix[:, [concept_id]].toarray().ravel()
         return strengths
+
+    def top_concepts(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Give every cell's strongest concepts, by their mean over its tokens.
+
+        Returns
+        -------
+        ids, activations
+            (n, k) in the table's order; -1 and NaN where a cell is not encoded or has fewer.
+        """
+        if k <= N_TOP and self._has_by_concept:
+            ids, values = read_top(self._folder.by_concept_path)
+            return ids[:, :k], values[:, :k]
+        ids = np.full((len(self), k), -1, np.int32)
+        values = np.full((len(self), k), np.nan, np.float32)
+        profiles = self._profiles.X.tocsr()
+        ids[self.encoded], values[self.encoded] = top_of(
+            profiles.indptr, profiles.indices, profiles.data, k
+        )
+        return ids, values
+
+    def _summaries(self) -> Iterator[CellSummary]:
+        # Only of what was there when the run was opened: it may be written at this moment.
+        for index in range(len(self.plan)):
+            rows = self.plan.rows(index)
+            if self.encoded[rows].all():
+                for cell in Shard.read(self._shard_path(index)).cells(self.boxes[rows]):
+                    yield cell.summary(self.manifest.threshold)
+
+    def _shard_path(self, index: int) -> Path:
+        return self._folder.shard_path(self.plan.names[index])
+
+    @property
+    def _has_by_concept(self) -> bool:
+        return not self.unfinished and self._folder.by_concept_path.exists()
 
     @cached_property
     def _rows(self) -> dict[int, int]:

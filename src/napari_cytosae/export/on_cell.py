@@ -41,7 +41,9 @@ def cell_share(run: Run, label: int) -> NDArray[np.float64]:
     columns = np.floor(x0 + steps * (x1 - x0)).astype(int)
     # What lies beyond the image is its reflection, and no part of the cell.
     inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
-    at = run.labels[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
+    rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+    window = np.asarray(run.labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    at = window[(rows - rows[0])[:, None], columns - columns[0]]
     covered = (at == label) & inside
     share: NDArray[np.float64] = covered.reshape(GRID, _POINTS, GRID, _POINTS).mean(axis=(1, 3))
     return share if share.any() else np.ones_like(share)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import find_contours
 
+from napari_cytosae.cells import LabelImage
 from napari_cytosae.concepts import Run
 from napari_cytosae.export.canvas import Canvas
 from napari_cytosae.export.overlay import picture_scale, scaled_slide
@@ -89,7 +90,7 @@ def _draw_numbers(
 
 
 def cell_outline(
-    labels: NDArray[np.int32], label: int, box: NDArray[np.int64], step: int = 1
+    labels: LabelImage, label: int, box: NDArray[np.int64], step: int = 1
 ) -> list[NDArray[np.float64]]:
     """Trace one cell's border.
 

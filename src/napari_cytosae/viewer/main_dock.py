@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QFrame, QPushButton, QShortcut, QVBoxLayout, QWidget
 
-from napari_cytosae.concepts import CellsFound, Progress, Run
+from napari_cytosae.concepts import CellsFound, MoreCells, Progress, Run
 from napari_cytosae.errors import CytoSAEError
 from napari_cytosae.slides import Slide
 from napari_cytosae.viewer.analysis_form import AnalysisForm
@@ -165,7 +165,8 @@ class CytoSAEDock(QWidget):
         layer, _, request = self._working_on
         if isinstance(step, Progress):
             if step.stage == "encode":
-                self.run_bar.show_progress(step.done, step.total, "cells")
+                about = "cells or so" if step.approximate else "cells"
+                self.run_bar.show_progress(step.done, step.total, about)
                 if step.message:
                     self.run_bar.say(step.message)
             elif step.stage == "measure":
@@ -181,6 +182,9 @@ class CytoSAEDock(QWidget):
             self.form.remember(step.model, step.bundle)
         elif isinstance(step, CellsFound):
             self._show_run(Run(step.folder), keep_fresh=False)
+        elif isinstance(step, MoreCells):
+            self.session.results.more_cells(step.table)
+            self.session.results_changed.emit()
         elif isinstance(step, Encoded):
             self.session.results.add(step.cells)
             self.session.results_changed.emit()
@@ -194,8 +198,7 @@ class CytoSAEDock(QWidget):
         layer, slide, _request = self._working_on
         results = self.session.results
         if keep_fresh and results is not None and results.run is not None:
-            results.run = run
-            results.fresh.clear()
+            results.take_run(run)
             self.session.results_changed.emit()
             return
         looked_at = self._looked_at(layer)

@@ -12,6 +12,7 @@ from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 
 from napari_cytosae.concepts.maps import placed
+from napari_cytosae.concepts.stored_labels import StoredLabels
 from napari_cytosae.viewer.palette import OUTLINE, map_colormap
 from napari_cytosae.viewer.placement import placement, placement_of
 from napari_cytosae.viewer.session import Session, session_of, unwrapped
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from napari_cytosae.cells import LabelImage
     from napari_cytosae.viewer.results import Results
 
 _BLENDING = "translucent_no_depth"
@@ -107,6 +109,9 @@ class ResultLayers:
             return
         if results is not None and (layer := self.cells) is not None:
             layer.features = features_of(results)
+            if layer.multiscale:  # a slide's cells are painted while they are found
+                layer.contour = outline_px(results)
+                layer.refresh()
         self._show_pins(refresh=True)
         self._refreshed = monotonic()
 
@@ -130,7 +135,7 @@ class ResultLayers:
         if source is None:
             return
         layer = Labels(
-            results.labels,
+            layer_data(results.labels),
             name=f"cells of {source.name}",
             opacity=0.9,
             blending=_BLENDING,
@@ -335,7 +340,7 @@ class ResultLayers:
             layer.colormap, layer.name, layer.visible = colormap, name, True
             return
         layer = Labels(
-            results.labels,
+            layer_data(results.labels),
             name=name,
             opacity=0.6,
             blending=_BLENDING,
@@ -366,6 +371,11 @@ def result_layers_of(viewer: Any) -> ResultLayers:
     if layers is None:
         layers = _of_viewer[viewer] = ResultLayers(viewer, session_of(viewer))
     return layers
+
+
+def layer_data(labels: LabelImage) -> Any:
+    """Give a label image as a layer takes it: a slide's as the levels of its pyramid."""
+    return labels.levels if isinstance(labels, StoredLabels) else labels
 
 
 def outline_px(results: Results) -> int:

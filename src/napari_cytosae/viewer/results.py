@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_cytosae.cells import CropGeometry, iter_crops
+from napari_cytosae.cells import CropGeometry, LabelImage, iter_crops
 from napari_cytosae.concepts import (
     ActiveConcept,
     Canvas,
@@ -28,6 +28,11 @@ from napari_cytosae.errors import NamesError
 from napari_cytosae.slides import Slide
 
 logger = logging.getLogger(__name__)
+
+# Concepts of a cell that features and tips name.
+_N_TOP = 3
+# Cells of a run at work that are kept beside what is on the disk; some 80 kB each.
+_MOST_FRESH = 1024
 
 
 @dataclass(eq=False)
@@ -55,7 +60,7 @@ class Results:
     """
 
     slide: Slide
-    labels: NDArray[np.integer]
+    labels: LabelImage
     table: pd.DataFrame
     bundle_name: str
     bundle_digest: str
@@ -69,6 +74,7 @@ class Results:
 
     def __post_init__(self) -> None:
         self._read: CellActivations | None = None
+        self._tops: dict[int, list[tuple[int, float]]] = {}
         self._names: tuple[int, Names] | None = None
         self._rows = {int(label): row for row, label in enumerate(self.table["label"])}
 
@@ -92,8 +98,31 @@ class Results:
         )
 
     def add(self, cells: Any) -> None:
-        """Take freshly encoded cells."""
-        self.fresh.update((cell.label, cell) for cell in cells)
+        """Take freshly encoded cells; of a run only the latest stay in memory."""
+        for cell in cells:
+            self.fresh[cell.label] = cell
+            ranked = cell.active_concepts(k=_N_TOP)
+            self._tops[cell.label] = [(each.concept_id, each.activation) for each in ranked]
+        if self.run is not None:
+            for label in list(self.fresh)[: len(self.fresh) - _MOST_FRESH]:
+                del self.fresh[label]
+
+    def more_cells(self, table: pd.DataFrame) -> None:
+        """Take cells that were found on another tile of a slide."""
+        if not len(table):
+            return
+        first = len(self.table)
+        self.table = pd.concat([self.table, table], ignore_index=True) if first else table
+        for row, label in enumerate(table["label"], start=first):
+            self._rows[int(label)] = row
+
+    def take_run(self, run: Run) -> None:
+        """Let the finished run take the place of the one at work."""
+        self.run, self.labels, self.table = run, run.labels, run.table
+        self._rows = {int(label): row for row, label in enumerate(self.table["label"])}
+        self._read = None
+        self.fresh.clear()
+        self._tops.clear()
 
     # -- cells -----------------------------------------------------------------------------
 
@@ -155,7 +184,11 @@ class Results:
             return None
         if label in self.fresh:
             return self.fresh[label]
-        if self.run is None or not self.run.encoded[self._rows[label]]:
+        if self.run is None:
+            return None
+        if label in self._tops and not self.run.is_encoded(label):
+            self.run = Run(self.run.path)  # it has been written since
+        if not self.run.is_encoded(label):
             return None
         # A click asks for its cell several times: for the list, for maps, for layers.
         if self._read is None or self._read.label != label:
@@ -240,23 +273,24 @@ class Results:
         """
         titles = [[""] * len(self) for _ in range(k)]
         values = [np.full(len(self), np.nan, np.float32) for _ in range(k)]
+        known: dict[int, str] = {}
         for label, concepts in self._strongest(k):
             for rank, (concept_id, activation) in enumerate(concepts):
-                titles[rank][self._rows[label]] = self.title(concept_id)
+                if concept_id not in known:
+                    known[concept_id] = self.title(concept_id)
+                titles[rank][self._rows[label]] = known[concept_id]
                 values[rank][self._rows[label]] = activation
         return list(zip(titles, values, strict=True))
 
     def _strongest(self, k: int) -> Iterator[tuple[int, list[tuple[int, float]]]]:
         """Yield the k strongest concepts of every encoded cell, with its label."""
-        if self.run is not None:
-            profiles = self.run.adata.X.tocsr()
-            for row, label in enumerate(self.run.table["label"][self.run.encoded]):
-                profile = profiles[[row]]
-                order = np.lexsort((profile.indices, -profile.data))[:k]
-                yield (
-                    int(label),
-                    [(int(profile.indices[i]), float(profile.data[i])) for i in order],
-                )
-        for label, cell in self.fresh.items():
-            ranked = cell.active_concepts(k=k)
-            yield label, [(concept.concept_id, concept.activation) for concept in ranked]
+        if self.run is not None and self.run.encoded.any():
+            labels = self.run.table["label"].to_list()
+            ids, values = self.run.top_concepts(k)
+            for label, of_cell, activations in zip(
+                labels, ids.tolist(), values.tolist(), strict=True
+            ):
+                ranked = zip(of_cell, activations, strict=True)
+                yield int(label), [each for each in ranked if each[0] >= 0]
+        for label, concepts in self._tops.items():
+            yield label, concepts[:k]

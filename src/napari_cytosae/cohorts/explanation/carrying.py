@@ -155,7 +155,7 @@ def carriers(
     place = model.class_index(name)
     n_cells = int(barcodes.patients["n_cells"].iloc[row])
     tables = []
-    for run, images in runs_of(barcodes, patient, folder):
+    for image_row, run in runs_of(barcodes, patient, folder):
         cells = cell_table(run, model.threshold)
         if not len(cells):
             continue
@@ -168,7 +168,7 @@ def carriers(
             pd.DataFrame(
                 {
                     "run": str(run.path),
-                    "image": images[best],
+                    "image": str(barcodes.images["image"].iloc[image_row]),
                     "label": cells.labels[best],
                     "evidence": evidence[best],
                     "concept_id": strongest,

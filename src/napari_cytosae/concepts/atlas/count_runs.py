@@ -197,11 +197,12 @@ def _tasks(source: RunSource, accumulator: Accumulator) -> Iterator[_Task]:
     """Cut a run into tasks, the first ones of an atlas small."""
     of_shard = source.run.manifest.shard_cells
     paths = source.run.shard_paths()
+    starts = source.run.plan.starts
     start = 0
     while start < len(paths):
         at_once = min(_CELLS_AT_ONCE, max(1, int(_SHARE_AHEAD * accumulator.n_images)))
         stop = min(start + max(1, at_once // of_shard), len(paths))
-        n_cells = min(stop * of_shard, len(source.run)) - start * of_shard
+        n_cells = int(starts[stop] - starts[start])
         yield _Task(source, paths[start:stop], start, n_cells, stop == len(paths))
         start = stop
 

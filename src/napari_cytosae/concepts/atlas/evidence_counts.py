@@ -72,7 +72,7 @@ def read_measures(run: Run, index: int, cells: NDArray[np.int64]) -> BlockMeasur
     RunError
         Where the file is damaged, or of other cells.
     """
-    path = RunFolder(run.path).measures_path(index)
+    path = RunFolder(run.path).measures_path(run.plan.names[index])
     if not path.exists():
         return None
     shard = ShardMeasures.read(path)
@@ -92,9 +92,7 @@ def read_measures(run: Run, index: int, cells: NDArray[np.int64]) -> BlockMeasur
 
 def is_measured(run: Run) -> bool:
     """Tell whether all cells of a run were measured, without reading them."""
-    return all(
-        RunFolder(run.path).measures_path(index).exists() for index in range(run.manifest.n_shards)
-    )
+    return all(RunFolder(run.path).measures_path(name).exists() for name in run.plan.names)
 
 
 class EvidenceAccumulator:
