@@ -47,6 +47,9 @@ _SIZE_NOT_IN_FILE = (
 )
 
 
+_BUNDLE_FOLDER = "folder"
+
+
 class AnalysisForm(QWidget):
     """Choose image, pixel size, cells and model; everything else lies under Options."""
 
@@ -257,19 +260,34 @@ class AnalysisForm(QWidget):
             )
             for info in self._bundles
         ]
-        entries.append(("DinoBloom and SAE files…", None))
+        entries += [("a bundle's folder…", _BUNDLE_FOLDER), ("DinoBloom and SAE files…", None)]
         _refill(self.model, entries)
         self._describe_model()
 
     def _on_model_chosen(self, index: int) -> None:
-        if self.model.itemData(index) is None:
-            choice = self._ask_for_files()
+        data = self.model.itemData(index)
+        if data is None or data == _BUNDLE_FOLDER:
+            choice = self._ask_for_files() if data is None else self._ask_for_folder()
             if choice is None:
                 self.model.setCurrentIndex(0)
             else:
                 self.model.insertItem(index, choice.title, choice)
                 self.model.setCurrentIndex(index)
         self.model_changed.emit()
+
+    def choose_bundle(self, folder: Path) -> None:
+        """Choose a bundle's folder, listed or not."""
+        choice = ModelChoice(name=str(folder.resolve()))
+        index = self.model.findData(choice)
+        if index < 0:
+            index = 0
+            self.model.insertItem(index, choice.title, choice)
+        self.model.setCurrentIndex(index)
+        self.model_changed.emit()
+
+    def _ask_for_folder(self) -> ModelChoice | None:
+        name = QFileDialog.getExistingDirectory(self, "A bundle's folder, with bundle.json in it")
+        return ModelChoice(name=str(Path(name).resolve())) if name else None
 
     def _ask_for_files(self) -> ModelChoice | None:
         backbone, _ = QFileDialog.getOpenFileName(

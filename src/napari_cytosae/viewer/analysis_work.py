@@ -29,7 +29,7 @@ _COMPARED_PX = 64_000_000
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """A bundle by its name, or a pair of local files."""
+    """A bundle by its name or folder, or a pair of local files."""
 
     name: str | None = None
     backbone: Path | None = None
@@ -39,7 +39,10 @@ class ModelChoice:
     def title(self) -> str:
         """What a person calls it."""
         if self.name is not None:
-            return self.name
+            # A folder's path is too long to read, and `sae/bundle` is what trainings call theirs.
+            folder = Path(self.name)
+            parts = folder.parts[-3:] if folder.is_absolute() else (self.name,)
+            return str(Path(*parts))
         return f"{self.backbone.name} + {self.sae.name}" if self.backbone and self.sae else ""
 
 

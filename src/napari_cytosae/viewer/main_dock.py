@@ -77,6 +77,9 @@ class CytoSAEDock(QWidget):
 
     def _connect(self) -> None:
         self.form.image_changed.connect(self._on_image)
+        self.form.subscriptions.connect(self.session.bundle_offered, self.form.choose_bundle)
+        if self.session.offered is not None:
+            self.form.choose_bundle(self.session.offered)
         self.run_bar.run_pressed.connect(self.run)
         self.run_bar.cancel_pressed.connect(self.cancel)
         self.jobs.started.connect(lambda: self.run_bar.set_working(True))

@@ -13,6 +13,8 @@ from napari_cytosae.errors import NamesError
 from napari_cytosae.export.palette import HUES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.components import ViewerModel
     from napari.layers import Image
 
@@ -45,8 +47,10 @@ class Session:
     names_changed = Signal(object)  # ids of concepts that were named or renamed
     concept_changed = Signal()  # the chosen concept
     atlas_changed = Signal()
+    bundle_offered = Signal(object)  # the folder of a bundle that was made here
 
     def __init__(self) -> None:
+        self.offered: Path | None = None
         self.results: Results | None = None
         self.selected: int | None = None
         self.also: tuple[int, ...] = ()  # cells that were selected beside it, the latest last
@@ -62,6 +66,11 @@ class Session:
     def source(self) -> Image | None:
         """Image layer that the results explain; None when there is none or it was deleted."""
         return self._source() if self._source is not None else None
+
+    def offer_bundle(self, folder: Path) -> None:
+        """Offer a bundle's folder to whoever chooses models, now or when that dock is opened."""
+        self.offered = folder
+        self.bundle_offered.emit(folder)
 
     def show(self, results: Results | None, source: Image | None) -> None:
         """Replace the results by those of another run or image; the selection starts anew.
