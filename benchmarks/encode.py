@@ -15,6 +15,7 @@ weights: whatever else ours needs counts, its bfloat16 copies of the weights too
 import argparse
 import gc
 import json
+import math
 import multiprocessing
 import platform
 import statistics
@@ -42,6 +43,8 @@ D_MODEL, DEPTH, D_SAE, BLOCK = 768, 12, 49_152, 10  # CytoSAE reads the second t
 ACTIVE_PER_TOKEN = 50
 CROP_PX = 256
 BASELINE_BATCH = 8
+FOCUS = 3800
+FOCUSED = f"focus {FOCUS}"
 LEAST_RATIO = {"auto": 5.0, "float32": 1.6}
 MOST_MIB = 1024.0
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -92,15 +95,16 @@ def make_bundle() -> Bundle:
 class Baseline:
     """The same model, written as one would write it first."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.preprocess = bundle.preprocess
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        self.preprocess = lambda crops: bundle.preprocess(crops).to(device)
         self.vit = timm.create_model(
             "vit_base_patch14_dinov2", pretrained=False, img_size=224, num_classes=0
         ).eval()
         self.vit.load_state_dict(bundle.backbone.dinov2_state(), strict=False)
-        self.w_enc = bundle.sae.W_enc.detach().contiguous()
+        self.vit.to(device)
+        self.w_enc = bundle.sae.W_enc.detach().contiguous().to(device)
         self.b_enc, self.w_dec, self.b_dec = (
-            parameter.detach()
+            parameter.detach().to(device)
             for parameter in (bundle.sae.b_enc, bundle.sae.W_dec, bundle.sae.b_dec)
         )
         self.tokens = torch.empty(0)
@@ -132,6 +136,8 @@ def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
     gc.collect()
     start = clock()
     result = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     elapsed = clock() - start
     del result
     return elapsed
@@ -139,25 +145,28 @@ def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
 
 def options_for(precision: str, arguments: argparse.Namespace) -> EncodeOptions:
     """Give the encode options of one contestant."""
-    return EncodeOptions(precision=precision, device="cpu", batch_cells=arguments.batch)  # type: ignore[arg-type]
+    return EncodeOptions(precision=precision, device=arguments.device, batch_cells=arguments.batch)  # type: ignore[arg-type]
 
 
 def measure_speed(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time the contestants in alternating rounds, after one round to warm up."""
     slide, table = make_crops(arguments.cells)
     bundle = make_bundle()
-    baseline = Baseline(bundle)
+    baseline = Baseline(bundle, arguments.device)
+    device = torch.device(arguments.device)
     crops = cut(slide, table, arguments.cells)[0].pixels
+    auto = resolve_precision("auto", device)
     configured = {
-        precision: bundle.to("cpu", precision)
-        for precision in dict.fromkeys((resolve_precision("auto", torch.device("cpu")), "float32"))
+        precision: bundle.to(device, precision) for precision in dict.fromkeys((auto, "float32"))
     }
+    some = np.random.default_rng(0).choice(D_SAE, FOCUS, replace=False)
+    configured[FOCUSED] = bundle.focused(some.tolist()).to(device, auto)
     contestants: dict[str, Callable[[], object]] = {"baseline": lambda: baseline.encode(crops)}
     for precision, ready in configured.items():
-        options = options_for(precision, arguments)
+        options = options_for(auto if precision == FOCUSED else precision, arguments)
         contestants[precision] = lambda r=ready, o=options: encode(r, slide, table, o)  # type: ignore[misc]
 
-    reference = torch.cat(baseline.encode(crops[:2])).numpy().reshape(-1, D_SAE)
+    reference = torch.cat(baseline.encode(crops[:2])).cpu().numpy().reshape(-1, D_SAE)
     ours = encode(configured["float32"], slide, table.iloc[:2], options_for("float32", arguments))
     np.testing.assert_allclose(ours[0].activations.toarray(), reference, atol=1e-3)
 
@@ -169,7 +178,7 @@ def measure_speed(arguments: argparse.Namespace) -> dict[str, Any]:
                 times[name].append(elapsed)
     medians = {name: statistics.median(values) for name, values in times.items()}
     return {
-        "auto": resolve_precision("auto", torch.device("cpu")),
+        "auto": auto,
         "active_per_token": ours[0].activations.nnz / ours[0].activations.shape[0],
         "crops_per_second": {name: arguments.cells / value for name, value in medians.items()},
         "ratio": {name: medians["baseline"] / medians[name] for name in configured},
@@ -223,11 +232,13 @@ def top_concepts(batches: list[EncodedBatch], k: int = 10) -> list[set[int]]:
     ]
 
 
-def measure_agreement(bundle: Bundle, slide: Slide, table: Any, batch_cells: int) -> dict[str, Any]:
+def measure_agreement(
+    bundle: Bundle, slide: Slide, table: Any, batch_cells: int, device: str
+) -> dict[str, Any]:
     """Say how many of a cell's top 10 concepts bfloat16 and float32 have in common."""
     ranked = {}
     for precision in ("float32", "bfloat16"):
-        options = EncodeOptions(precision=precision, device="cpu", batch_cells=batch_cells)  # type: ignore[arg-type]
+        options = EncodeOptions(precision=precision, device=device, batch_cells=batch_cells)  # type: ignore[arg-type]
         ranked[precision] = top_concepts(encode(bundle, slide, table, options))
     shares = [
         len(exact & rounded) / len(exact)
@@ -245,7 +256,7 @@ def agreements(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure the agreement on random weights, and on the shipped bundle where it is there."""
     found = {
         "random ViT-B/14": measure_agreement(
-            make_bundle(), *make_crops(arguments.cells), arguments.batch
+            make_bundle(), *make_crops(arguments.cells), arguments.batch, arguments.device
         )
     }
     try:
@@ -257,7 +268,9 @@ def agreements(arguments: argparse.Namespace) -> dict[str, Any]:
     slide = Slide.from_array(smear.image, microns_per_pixel=smear.microns_per_pixel)
     from napari_cytosae.cells import detect_cells
 
-    found["starter"] = measure_agreement(starter, slide, detect_cells(slide).table, arguments.batch)
+    found["starter"] = measure_agreement(
+        starter, slide, detect_cells(slide).table, arguments.batch, arguments.device
+    )
     return found
 
 
@@ -303,6 +316,7 @@ def main() -> int:
         default="wall",
         help="on a busy machine, --threads 1 --clock cpu counts the processor's time alone",
     )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps, for both")
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -311,10 +325,13 @@ def main() -> int:
     results: dict[str, Any] = {"machine": machine(arguments.clock), "cells": arguments.cells}
     print(json.dumps(results["machine"], indent=2))
     contestants = ["baseline", "auto", "float32"]
+    on_cpu = arguments.device == "cpu"
     # Fresh processes, started before this one has anything in memory.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         results["peak_mib"] = {
-            name: pool.apply(measure_memory, (name, arguments)) for name in contestants
+            # Of a GPU's memory nothing is said.
+            name: pool.apply(measure_memory, (name, arguments)) if on_cpu else math.nan
+            for name in contestants
         }
     results |= measure_speed(arguments)
     results["top10_bfloat16_against_float32"] = agreements(arguments)
@@ -330,10 +347,14 @@ def main() -> int:
             line += f"{'1.00':>10}{'':8}{peak:10.0f}"
         else:
             ratio, least = results["ratio"][precision], LEAST_RATIO[name]
-            met &= ratio >= least and peak <= MOST_MIB
+            met &= not on_cpu or (ratio >= least and peak <= MOST_MIB)
             line += f"{ratio:10.2f}{f'≥ {least}':>8}{peak:10.0f}{f'≤ {MOST_MIB:.0f}':>8}"
             line += f"   ({precision})"
         print(line)
+    print(
+        f"{FOCUSED:10}{results['crops_per_second'][FOCUSED]:10.2f}{results['ratio'][FOCUSED]:10.2f}"
+        f"{'':8}{'':10}{'':8}   ({results['auto']}, {FOCUS:,} concepts)"
+    )
     for name, agreement in results["top10_bfloat16_against_float32"].items():
         print(
             f"top 10 of {agreement['cells']} cells, {name}: {agreement['mean_overlap']:.1%} in "
@@ -341,7 +362,8 @@ def main() -> int:
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
-    print("Every bar is met." if met else "Not every bar is met.")
+    if on_cpu:
+        print("Every bar is met." if met else "Not every bar is met.")
     return 0 if met else 1
 
 

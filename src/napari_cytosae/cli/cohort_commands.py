@@ -161,3 +161,153 @@ def cohort_compare(
         top=top,
         out=out,
     )
+
+
+ByOption = Annotated[str, typer.Option(help="What is told apart: diagnosis, or a covariate.")]
+GroupsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COVARIATE",
+        help="Patients of one value (a site) are never on both sides of a fold.",
+    ),
+]
+StatisticOption = Annotated[
+    StatisticChoice, typer.Option(help="Tokens above τ, cells that have one, mean or maximum.")
+]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Repeats of the cross-validation.")]
+FoldsOption = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")]
+ShufflesOption = Annotated[
+    int, typer.Option(min=0, help="Shuffles of the diagnoses, for what chance gives.")
+]
+BesideOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--beside",
+        metavar="NAME=FILE",
+        help="Another description of the same patients (CSV with a column patient, or NPY with a row "
+        "for each in the cohort's order): raw tokens, or a random decoder's barcodes.",
+    ),
+]
+SeedOption = Annotated[int, typer.Option(help="Of folds and shuffles.")]
+
+
+@cohort.command("classify")
+def cohort_classify(
+    folder: CohortArgument,
+    by: ByOption = "diagnosis",
+    groups: GroupsOption = None,
+    statistic: StatisticOption = StatisticChoice.tokens,
+    folds: FoldsOption = 5,
+    repeats: RepeatsOption = 10,
+    permutations: ShufflesOption = 100,
+    min_mean_activation: Annotated[
+        float, typer.Option(min=0, help="Leave out concepts whose mean activation is below.")
+    ] = 0.0,
+    most_concepts: Annotated[
+        int | None, typer.Option(min=1, help="Keep those that differ most, chosen in each fold.")
+    ] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve/--no-curve", help="F1 against the number of concepts kept.")
+    ] = True,
+    beside: BesideOption = None,
+    seed: SeedOption = 0,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="Where the model goes. [default: model.safetensors in the cohort's folder]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Tables, as CSV.")
+    ] = None,
+) -> None:
+    """Tell patients apart by their barcodes, and find out what that is worth.
+
+    Every patient is predicted by models that have not seen them. The model that is saved is made of
+    all patients.
+    """
+    from napari_cytosae.cli.classify import classify
+
+    classify(
+        folder,
+        model=model,
+        out=out,
+        beside=beside or [],
+        settings={
+            "by": by,
+            "groups": groups,
+            "statistic": statistic.value,
+            "folds": folds,
+            "repeats": repeats,
+            "n_permutations": permutations,
+            "min_mean_activation": min_mean_activation,
+            "most_concepts": most_concepts,
+            "seed": seed,
+            **({} if curve else {"curve": ()}),
+        },
+    )
+
+
+@cohort.command("predict")
+def cohort_predict(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Of `cohort classify`.", show_default=False)
+    ],
+    folder: CohortArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The predictions, as CSV.")
+    ] = None,
+) -> None:
+    """Apply a model to the patients of another cohort, and tell who is unlike those it knows."""
+    from napari_cytosae.cli.classify import predict
+
+    predict(model, folder, out)
+
+
+@cohort.command("report")
+def cohort_report(
+    folder: CohortArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The report's folder.")],
+    by: ByOption = "diagnosis",
+    within: Annotated[
+        str | None,
+        typer.Option(metavar="COVARIATE", help="Compare patients of the same value only."),
+    ] = None,
+    groups: GroupsOption = None,
+    statistic: StatisticOption = StatisticChoice.tokens,
+    classify: Annotated[
+        bool, typer.Option("--classify/--no-classify", help="Whether to tell diagnoses apart.")
+    ] = True,
+    folds: FoldsOption = 5,
+    repeats: RepeatsOption = 10,
+    permutations: ShufflesOption = 100,
+    beside: BesideOption = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Whether to show cells.")
+    ] = True,
+    title: Annotated[str | None, typer.Option(help="[default: the cohort's name]")] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Write one HTML page with figures, tables and methods; also SVG, CSV and AnnData."""
+    from napari_cytosae.cli.classify import report
+
+    report(
+        folder,
+        out,
+        within=within,
+        classified=classify,
+        pictures=pictures,
+        title=title,
+        beside=beside or [],
+        settings={
+            "by": by,
+            "groups": groups,
+            "statistic": statistic.value,
+            "folds": folds,
+            "repeats": repeats,
+            "n_permutations": permutations,
+            "seed": seed,
+        },
+    )

@@ -58,8 +58,8 @@ def cell_table(run: Run, threshold: float) -> CellTable:
 
 def runs_of(
     barcodes: Barcodes, patient: str, folder: Path | None = None
-) -> Iterator[tuple[int, Run]]:
-    """Open the runs of a patient, each with its row of the barcodes' images.
+) -> Iterator[tuple[Run, NDArray[np.object_]]]:
+    """Open the runs of a patient, each with the image that every one of its cells is on.
 
     Parameters
     ----------
@@ -79,19 +79,22 @@ def runs_of(
         raise CohortError(f"There is no patient {patient} in this cohort.")
     images = barcodes.images
     own = images.index[(images["patient"] == patient) & (images["run"].astype(str) != "")]
-    there = []
+    there: dict[Path, list[str]] = {}
     for row in own:
         path = Path(str(images["run"].iloc[row]))
         path = path if folder is None else folder / path
         if path.is_dir():
-            there.append((int(row), path))
+            there.setdefault(path, []).append(str(images["image"].iloc[row]))
     if not there:
         raise CohortError(
             f"The runs of {patient} are not at hand: its cells cannot be looked at. Give the "
             "cohort's folder, or extract it again with runs kept."
         )
-    for row, path in there:
-        yield row, open_run(path)
+    for path, names in there.items():
+        run = open_run(path)
+        # Single-cell images share a run, a cell each, in order.
+        each = names if len(names) == len(run) else names[:1] * len(run)
+        yield run, np.array(each, object)
 
 
 def _recount(run: Run, threshold: float) -> csr_array:

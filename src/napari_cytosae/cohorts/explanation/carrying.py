@@ -155,7 +155,7 @@ def carriers(
     place = model.class_index(name)
     n_cells = int(barcodes.patients["n_cells"].iloc[row])
     tables = []
-    for image_row, run in runs_of(barcodes, patient, folder):
+    for run, images in runs_of(barcodes, patient, folder):
         cells = cell_table(run, model.threshold)
         if not len(cells):
             continue
@@ -168,7 +168,7 @@ def carriers(
             pd.DataFrame(
                 {
                     "run": str(run.path),
-                    "image": str(barcodes.images["image"].iloc[image_row]),
+                    "image": images[best],
                     "label": cells.labels[best],
                     "evidence": evidence[best],
                     "concept_id": strongest,

@@ -173,9 +173,10 @@ def pathognomonic_cells(
         Where the patient's runs are not at hand.
     """
     tables = []
-    for row, run in runs_of(barcodes, patient, folder):
+    for run, images in runs_of(barcodes, patient, folder):
         table = rank_run(run, specific, k)
-        table.insert(0, "image", str(barcodes.images["image"].iloc[row]))
+        of_label = dict(zip(run.table["label"], images, strict=True))
+        table.insert(0, "image", [of_label[label] for label in table["label"]])
         table.insert(0, "run", str(run.path))
         tables.append(table)
     found = pd.concat(tables, ignore_index=True)

@@ -96,10 +96,8 @@ class ReferencePictures:
             missing = ""
             try:
                 if row["run"]:
-                    concept_map = self._run(str(row["run"])).concept_map(
-                        int(row["cell"]), concept_id
-                    )
-                    crop = self._of_run(str(row["run"]), int(row["cell"]))
+                    concept_map = self.concept_map(row["run"], int(row["cell"]), concept_id)
+                    crop = self.crop(row["run"], int(row["cell"]))
                 elif row["image"] and data_set.info.kind != "runs":
                     crop = self._whole(str(row["image"]))
                 else:
@@ -119,6 +117,31 @@ class ReferencePictures:
                 concept_map=concept_map,
                 missing=missing,
             )
+
+    def concept_map(self, run: str | Path, label: int, concept_id: int) -> NDArray[np.float32]:
+        """Give a concept at every patch of a run's cell, (16, 16)."""
+        return self._run(str(run)).concept_map(label, concept_id)
+
+    def crop(
+        self, run: str | Path, label: int, image: str | Path | None = None
+    ) -> NDArray[np.uint8]:
+        """Cut a run's cell out of its image, (S, S, 3).
+
+        Parameters
+        ----------
+        run, label
+            The cell.
+        image
+            The single-cell image that it was, for runs that were put together from such.
+
+        Raises
+        ------
+        CytoSAEError
+            Where the run or its image is not at hand.
+        """
+        if image and self._run(str(run)).slide_path is None:
+            return self._whole(str(image))
+        return self._of_run(str(run), label)
 
     def close(self) -> None:
         """Close all images."""

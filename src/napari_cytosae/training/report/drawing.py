@@ -2,16 +2,15 @@
 
 import base64
 import io
-import re
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+
+from napari_cytosae.svg import as_svg
 
 _BLUE: Final = "#0072B2"
 _GLOW: Final = np.array([255, 176, 0], np.float32)
@@ -73,20 +72,6 @@ def bars_svg(cuts: Sequence[float], rows: Sequence[tuple[str, Sequence[int]]]) -
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False)
     return as_svg(figure)
-
-
-def as_svg(figure: Figure) -> str:
-    """Give a figure as an SVG element to stand in a page; its text stays text."""
-    out = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cytosae"}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    element = text[text.index("<svg") :]
-    # Ids are only unique within one figure; links between pages are of no use here.
-    mark = f"f{zlib.crc32(element.encode())}-"
-    element = re.sub(r'\bid="', f'id="{mark}', element)
-    element = re.sub(r'(xlink:href="|url\()#', rf"\1#{mark}", element)
-    return element.strip()
 
 
 def crop_with_map(
