@@ -62,6 +62,7 @@ class TileStrip(QWidget):
         self._style = MaskStyle()
         self._current = -1
         self._waiting = 0
+        self._strongest = 0.0
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -71,6 +72,7 @@ class TileStrip(QWidget):
     def expect(self, n: int) -> None:
         """Begin anew, with room for as many tiles as will come."""
         self.tiles, self._waiting, self._current = [], n, -1
+        self._strongest = 0.0
         self.updateGeometry()
         self.update()
 
@@ -88,6 +90,11 @@ class TileStrip(QWidget):
             ).copy()
             tile.crop = None
         self.tiles.append(tile)
+        self.update()
+
+    def share_scale(self, strongest: float) -> None:
+        """Draw masks on a scale that reaches to a value of another strip, at least."""
+        self._strongest = strongest
         self.update()
 
     def end(self) -> None:
@@ -145,6 +152,7 @@ class TileStrip(QWidget):
             (float(t.concept_map.max()) for t in self.tiles if t.concept_map is not None),
             default=0.0,
         )
+        top = max(top, self._strongest)
         for index in range(max(len(self.tiles), self._waiting)):
             rect = self.tile_rect(index)
             below = rect.adjusted(0, self._side + 1, 0, self._row_height() - self._side - _GAP)

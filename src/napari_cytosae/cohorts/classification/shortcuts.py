@@ -116,10 +116,14 @@ def warnings_of(
     for name, other in covariates.items():
         value = other.mean("weighted_f1")
         if value > chance and value >= own - sd:
+            subject = "All covariates together predict"
+            if name != ALL_COVARIATES:
+                subject = f"{name} alone predicts"
+            learned = "them" if name == ALL_COVARIATES else name
             found.append(
-                f"{name} alone predicts the {options.by} as well as the cells do (weighted F1 "
+                f"{subject} the {options.by} as well as the cells do (weighted F1 "
                 f"{value:.2f}; barcodes {own:.2f} ± {sd:.2f}). The classifier may have learned "
-                f"{name}, not the disease."
+                f"{learned}, not the disease."
             )
     for row in grouped.to_dict("records"):
         if row["note"]:

@@ -11,6 +11,9 @@ from napari_cytosae.concepts.naming.names import title_of
 from napari_cytosae.export.cohort.style import FIRST, GREY, INK, SECOND, SMALL, shorten, tidy
 from napari_cytosae.export.palette import HUES
 
+ON_FIELD = "on field"
+"""Label of texts that stand on a coloured field, and whose colour goes with it."""
+
 
 def draw_confusion(axes: Axes, classification: Classification) -> None:
     """Draw how many patients of each class are predicted as which, mean over repeats."""
@@ -23,7 +26,7 @@ def draw_confusion(axes: Axes, classification: Classification) -> None:
         words = f"{value:.1f}" if value % 1 else f"{value:.0f}"
         axes.text(
             column, row, f"{words}\n{share[row, column]:.0%}", ha="center", va="center",
-            fontsize=SMALL, color="white" if share[row, column] > 0.55 else INK,
+            fontsize=SMALL, color="white" if share[row, column] > 0.55 else INK, label=ON_FIELD,
         )  # fmt: skip
     names = [shorten(name, 22) for name in classification.classes]
     turned = sum(map(len, names)) > 26
@@ -93,7 +96,7 @@ def draw_beside(axes: Axes, classification: Classification) -> None:
         colours.append(GREY)
     places = np.arange(len(names))[::-1]
     axes.barh(places, values, xerr=spreads, color=colours, height=0.62,
-              error_kw={"elinewidth": 1, "ecolor": INK})  # fmt: skip
+              error_kw={"elinewidth": 1, "ecolor": GREY})  # fmt: skip
     axes.set_yticks(places, names)
     axes.set_xlim(0, 1.05)
     tidy(axes, "weighted F1, mean ± sd over folds", "")
@@ -145,7 +148,7 @@ def draw_contributions(axes: Axes, explanation: Explanation, k: int = 12) -> Non
     places = np.arange(len(values))[::-1]
     colours = [FIRST if value > 0 else SECOND for value in values[:-1]] + [GREY]
     axes.barh(places, values, color=colours, height=0.66)
-    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_yticks(places, names)
     tidy(axes, f"← against · for {shorten(explanation.predicted, 20)} → (logits)", "")
     axes.spines["left"].set_visible(False)

@@ -58,7 +58,7 @@ def draw_scatter(
     edge = 1.1 * max(x.max(), y.max())
     least = _linear_up_to(comparison)
     for which in ("x", "y"):
-        getattr(axes, f"set_{which}scale")("symlog", linthresh=least, linscale=0.6)
+        getattr(axes, f"set_{which}scale")("symlog", linthresh=least, linscale=1.0)
         getattr(axes, f"set_{which}lim")(-0.15 * least, 1.6 * edge)
     axes.plot([0, edge], [0, edge], color=GREY, linewidth=0.8, zorder=0)
     _mark(axes, comparison, x, y, k, legend=legend)
@@ -190,6 +190,7 @@ def draw_barcode(axes: Axes, barcodes: Barcodes, patient: str, k: int = 400) -> 
     own = barcodes.diagnosis == diagnosis
     mean = values[own].mean(axis=0)
     order = np.argsort(-mean, kind="stable")[:k]
+    order = order[(mean[order] > 0) | (values[row, order] > 0)]
     low, high = np.quantile(values[own][:, order], [0.1, 0.9], axis=0)
     x = np.arange(order.size)
     axes.fill_between(
