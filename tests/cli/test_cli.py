@@ -370,3 +370,26 @@ def test_the_summary_names_the_concepts_that_are_strongest_on_the_cells(
             strength[concept_id] = strength.get(concept_id, 0) + found.on_cell
     strongest = sorted(strength, key=lambda concept_id: -strength[concept_id])[:3]
     assert ", ".join(f"#{concept_id}" for concept_id in strongest) in done.stdout
+
+
+def test_a_region_leaves_the_cells_outside_out(images, model, tmp_path, invoke):
+    whole = ["analyze", images[0], "--out", tmp_path / "whole", *model, "--no-pictures"]
+    assert invoke(*whole).exit_code == 0
+    every = open_run(next((tmp_path / "whole").glob("*.cytosae"))).table
+    middle = int(every["centroid_x"].median())
+    part = ["analyze", images[0], "--out", tmp_path / "part", *model, "--no-pictures"]
+    done = invoke(*part, "--region", f"0,0,9999,{middle}")
+    assert done.exit_code == 0, done.output
+    cells = open_run(next((tmp_path / "part").glob("*.cytosae"))).table
+    expected = every["label"][every["centroid_x"] < middle - 0.5]
+    assert 0 < len(cells) < len(every)
+    assert list(cells["label"]) == list(expected)
+
+
+def test_a_region_is_checked_before_the_model_is_loaded(images, tmp_path, invoke):
+    refused = invoke("analyze", images[0], "--out", tmp_path, "--region", "5,5,1,1")
+    assert refused.exit_code == 2
+    assert "empty" in refused.output
+    refused = invoke("analyze", *images[:2], "--out", tmp_path, "--region", "0,0,9,9")
+    assert refused.exit_code == 2
+    assert "one image" in refused.output

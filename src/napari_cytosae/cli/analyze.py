@@ -17,6 +17,7 @@ from napari_cytosae.slides import image_stem, is_image_folder
 from napari_cytosae.slides.files import SLIDE_SUFFIXES
 
 if TYPE_CHECKING:
+    from napari_cytosae.cells import Region
     from napari_cytosae.concepts import Run
     from napari_cytosae.models import Bundle
 
@@ -44,6 +45,8 @@ class AnalyzeOptions:
         ``"detect"``, ``"red"``, ``"whole"`` or a file of cells.
     focus
         A file of the concept ids to encode; None for all.
+    region
+        The part of the image whose cells are wanted; None for all of it.
     precision, device, microns_per_pixel, crop_um, threshold, overwrite
         As in `napari_cytosae.analyze`.
     pictures
@@ -60,6 +63,7 @@ class AnalyzeOptions:
     crop_um: float = 25.0
     threshold: float = 0.2
     focus: Path | None = None
+    region: "Region | None" = None
     overwrite: bool = False
     pictures: bool = True
 
@@ -95,6 +99,26 @@ def check_cells(cells: str, images: list[Path]) -> None:
         raise typer.BadParameter(
             f"--cells {cells} holds the cells of one image; give one image with it."
         )
+
+
+def check_region(text: str | None, images: list[Path]) -> "Region | None":
+    """Read the part of the image that is wanted, before any model is loaded.
+
+    Raises
+    ------
+    typer.BadParameter
+        Where it is none, or there are several images.
+    """
+    from napari_cytosae.cells import read_region
+
+    if text is None:
+        return None
+    if len(images) > 1 or (images[0].is_dir() and not is_image_folder(images[0])):
+        raise typer.BadParameter("--region marks a part of one image; give one image with it.")
+    try:
+        return read_region(text)
+    except CytoSAEError as error:
+        raise typer.BadParameter(f"--region: {error}") from error
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
@@ -246,6 +270,7 @@ def analyze_one(
                 progress=display.show,
                 cancelled=cancelled,
                 overwrite=options.overwrite,
+                region=options.region,
             )
             display.stage("export")
             export_run(run, slide, pictures=options.pictures)

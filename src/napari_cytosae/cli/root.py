@@ -128,6 +128,15 @@ def analyze(
             show_default=False,
         ),
     ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Y0,X0,Y1,X1|FILE",
+            help="Only the cells in a box of pixels, or in the polygons of a GeoJSON file. "
+            "[default: all of the image]",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace runs that are there already.")
     ] = False,
@@ -140,12 +149,13 @@ def analyze(
     Each image gets a run folder, NAME.cytosae, with tables and pictures in its export/ folder.
     A run that was stopped goes on when the command is repeated; a finished one is reopened.
     """
-    from napari_cytosae.cli.analyze import AnalyzeOptions, analyze_images, check_cells
+    from napari_cytosae.cli.analyze import AnalyzeOptions, analyze_images, check_cells, check_region
 
     check_pair(backbone, sae)
     if bundle is not None and backbone is not None:
         raise typer.BadParameter("Give --bundle, or --backbone with --sae, not both.")
     check_cells(cells, images)
+    part = check_region(region, images)
     options = AnalyzeOptions(
         bundle=bundle or "starter",
         backbone=backbone,
@@ -157,6 +167,7 @@ def analyze(
         crop_um=crop_um,
         threshold=threshold,
         focus=focus,
+        region=part,
         overwrite=overwrite,
         pictures=pictures,
     )

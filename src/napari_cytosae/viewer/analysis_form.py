@@ -26,6 +26,7 @@ from napari_cytosae.models.registry import BundleInfo, available_bundles
 from napari_cytosae.slides import Slide
 from napari_cytosae.viewer.analysis_work import AnalysisRequest, ModelChoice
 from napari_cytosae.viewer.cell_layers import cells_of_layer
+from napari_cytosae.viewer.in_view import region_in_view, region_of_shapes
 from napari_cytosae.viewer.placement import file_of, microns_per_pixel, slide_of
 from napari_cytosae.viewer.run_folders import run_folder_for
 from napari_cytosae.viewer.slide_layers import SLIDE_KEY
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-    from napari_cytosae.cells import Cells
+    from napari_cytosae.cells import Cells, Region
 
 _CELL_LAYERS = {Labels: "cells in", Points: "points in", Shapes: "shapes in"}
 
@@ -99,6 +100,7 @@ class AnalysisForm(QWidget):
         self.pixel_origin = _note()
         self.cells = _combo("How cells are found, or the layer or file that already has them.")
         self.cells.activated.connect(self._on_cells_chosen)
+        self.where = _combo("The part of the image whose cells are wanted.")
         self.model = _combo("Vision transformer and sparse autoencoder.")
         self.model.activated.connect(self._on_model_chosen)
         self.model.currentIndexChanged.connect(self._describe_model)
@@ -115,6 +117,7 @@ class AnalysisForm(QWidget):
         pixel.addWidget(self.pixel_origin, 1)
         form.addRow("Pixel", pixel)
         form.addRow("Cells", self.cells)
+        form.addRow("Where", self.where)
         form.addRow("Model", self.model)
         form.addRow(self.model_note)
 
@@ -196,6 +199,11 @@ class AnalysisForm(QWidget):
             sources.append((self._cells_file.name, self._cells_file))
         sources.append(("from a file…", None))
         _refill(self.cells, sources)
+        places: list[tuple[str, Any]] = [("everywhere", "all"), ("what is in view", "view")]
+        places += [
+            (f"within “{layer.name}”", layer) for layer in layers if isinstance(layer, Shapes)
+        ]
+        _refill(self.where, places)
 
     def _on_image(self) -> None:
         size, origin, hint = None, "", ""
@@ -248,6 +256,12 @@ class AnalysisForm(QWidget):
         if chosen is None:
             raise CytoSAEError("Choose the file of cells, or another way to find cells.")
         return cells_of_layer(chosen, self.layer, slide)
+
+    def _region(self) -> Region | None:
+        chosen = self.where.currentData()
+        if chosen == "view":
+            return region_in_view(self.layer)
+        return region_of_shapes(chosen, self.layer) if isinstance(chosen, Shapes) else None
 
     # -- model -----------------------------------------------------------------------------
 
@@ -355,6 +369,7 @@ class AnalysisForm(QWidget):
             threshold=self.threshold.value(),
             precision=self.precision.currentText(),
             device=self.device.currentText(),
+            region=self._region(),
         )
 
     def _run_folder(self, layer: Image) -> Path:

@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cytosae.cells import Cells, CropGeometry, detect_cells, read_cells, whole_image
+from napari_cytosae.cells import (
+    Cells,
+    CropGeometry,
+    Region,
+    detect_cells,
+    read_cells,
+    whole_image,
+)
 from napari_cytosae.errors import CytoSAEError, OtherRunError
 from napari_cytosae.models.registry import available_bundles, fetch_bundle
 from napari_cytosae.slides import Slide
+from napari_cytosae.viewer.in_view import Box
 from napari_cytosae.viewer.results import Results
 from napari_cytosae.viewer.torch_beside_gl import keep_triton_out
 
@@ -63,7 +71,7 @@ class AnalysisRequest:
     out
         Folder that the run is written to; another of the same name with a number where this one
         holds another run.
-    microns_per_pixel, crop_um, threshold, precision, device
+    microns_per_pixel, crop_um, threshold, precision, device, region
         As in :class:`~napari_cytosae.concepts.AnalysisJob`.
     """
 
@@ -78,6 +86,7 @@ class AnalysisRequest:
     threshold: float
     precision: str
     device: str
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +167,15 @@ def _fetched(name: str, cancelled: Callable[[], bool]) -> Iterator[Downloading]:
             return
 
 
-def analyse(request: AnalysisRequest, cancelled: Callable[[], bool]) -> Generator[Any, None, None]:
-    """Run the analysis; yields what `analyze_steps` yields, and what else the views need."""
+def analyse(
+    request: AnalysisRequest,
+    cancelled: Callable[[], bool],
+    in_view: Callable[[], Box | None] = lambda: None,
+) -> Generator[Any, None, None]:
+    """Run the analysis; yields what `analyze_steps` yields, and what else the views need.
+
+    Cells that `in_view` tells are looked at come first.
+    """
     keep_triton_out()
     from napari_cytosae.concepts import AnalysisJob, EncodedBatch, analyze_steps
 
@@ -181,9 +197,10 @@ def analyse(request: AnalysisRequest, cancelled: Callable[[], bool]) -> Generato
             microns_per_pixel=request.microns_per_pixel,
             crop_um=request.crop_um,
             threshold=request.threshold,
+            region=request.region,
         )
         try:
-            for step in analyze_steps(job, cancelled):
+            for step in analyze_steps(job, cancelled, in_view):
                 yield Encoded(list(step.cells())) if isinstance(step, EncodedBatch) else step
         except OtherRunError:
             continue  # never over somebody's results

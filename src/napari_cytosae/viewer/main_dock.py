@@ -26,6 +26,7 @@ from napari_cytosae.viewer.analysis_work import (
     encode_clicked,
 )
 from napari_cytosae.viewer.cell_panel import CellPanel
+from napari_cytosae.viewer.in_view import ViewBox, box_in_view
 from napari_cytosae.viewer.jobs import JobRunner
 from napari_cytosae.viewer.name_watch import watch_names
 from napari_cytosae.viewer.picking import click_callback
@@ -58,6 +59,7 @@ class CytoSAEDock(QWidget):
         self.panel = CellPanel(self.session)
         self.jobs = JobRunner(self)
         self._working_on: tuple[Image, Slide, AnalysisRequest] | None = None
+        self._view = ViewBox()
         self.sample = QPushButton("Open the sample smear")
         self.sample.setToolTip("A blood smear drawn by this plugin, to try everything on.")
         self.sample.clicked.connect(lambda: add_sample_smear(self._viewer))
@@ -148,7 +150,8 @@ class CytoSAEDock(QWidget):
         if request is None:
             return
         self._working_on = self.form.layer, request.slide, request
-        self.jobs.start(lambda cancelled: analyse(request, cancelled))
+        view = self._view = ViewBox(box_in_view(self.form.layer))
+        self.jobs.start(lambda cancelled: analyse(request, cancelled, view))
 
     def cancel(self) -> None:
         """Stop the job that runs; cells that are done stay."""
@@ -166,6 +169,7 @@ class CytoSAEDock(QWidget):
     def _on_step(self, step: Any) -> None:
         """Show what a job yields; it has done so in the main thread."""
         layer, _, request = self._working_on
+        self._view.box = box_in_view(layer)
         if isinstance(step, Progress):
             if step.stage == "encode":
                 about = "cells or so" if step.approximate else "cells"

@@ -375,7 +375,9 @@ def result_layers_of(viewer: Any) -> ResultLayers:
 
 def layer_data(labels: LabelImage) -> Any:
     """Give a label image as a layer takes it: a slide's as the levels of its pyramid."""
-    return labels.levels if isinstance(labels, StoredLabels) else labels
+    if not isinstance(labels, StoredLabels):
+        return labels
+    return labels.levels if len(labels.levels) > 1 else labels.levels[0]
 
 
 def outline_px(results: Results) -> int:

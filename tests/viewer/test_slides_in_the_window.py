@@ -1,0 +1,124 @@
+"""Slides and regions of interest in a real window."""
+
+from collections.abc import Callable
+
+import napari
+import numpy as np
+import pytest
+from window_actions import add_smear, analysed, click, until, world_of
+
+from napari_cytosae.cells import survey as survey_module
+from napari_cytosae.concepts import analysis, label_writer, schedule
+from napari_cytosae.concepts.stored_labels import StoredLabels
+from napari_cytosae.slides import SampleSmear
+from napari_cytosae.viewer.go_to import camera_of
+from napari_cytosae.viewer.in_view import box_in_view
+from napari_cytosae.viewer.main_dock import CytoSAEDock
+
+pytestmark = pytest.mark.gui
+Open = Callable[..., CytoSAEDock]
+
+
+@pytest.fixture
+def small_slides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take any image for a slide, in small tiles."""
+    monkeypatch.setattr(survey_module, "FIELD_PX", 300)
+    monkeypatch.setattr(analysis, "tile_side", lambda survey: 200)
+    monkeypatch.setattr(analysis, "SHARD_CELLS", 2)
+    monkeypatch.setattr(label_writer, "_SMALLEST_PX", 200)
+
+
+@pytest.fixture
+def in_levels(viewer: napari.Viewer, smear: SampleSmear) -> napari.layers.Image:
+    levels = [smear.image, smear.image[::2, ::2], smear.image[::4, ::4]]
+    size = smear.microns_per_pixel
+    look = {"scale": (size, size), "units": ("um", "um")}
+    return viewer.add_image(levels, name="slide", rgb=True, multiscale=True, **look)
+
+
+@pytest.mark.usefixtures("small_slides")
+def test_cells_of_a_slide_are_a_pyramid_that_is_clicked_and_coloured(
+    in_levels: napari.layers.Image, viewer: napari.Viewer, open_dock: Open
+) -> None:
+    counts = []
+    dock = open_dock()
+    dock.jobs.yielded.connect(lambda _: counts.append(len(dock.session.results or ())))
+    analysed(dock)
+    results = dock.session.results
+    assert isinstance(results.labels, StoredLabels)
+    assert counts[-1] == len(results) == len(results.run) > 3
+    assert len(set(counts)) > 2  # cells came tile by tile
+    assert dock.layers.cells.multiscale
+    assert list(dock.layers.cells.features["index"]) == list(results.run.table["label"])
+    assert (dock.layers.cells.features["concept_1"] != "").all()
+    for cell in results.table.itertuples():
+        inside = np.argwhere(np.asarray(results.labels) == cell.label)
+        click(viewer, world_of(in_levels, inside[len(inside) // 2]))
+        assert dock.session.selected == cell.label
+        assert dock.panel.concepts.rows
+    concept = dock.panel.concepts.rows[0].concept_id
+    dock.layers.colour_by(concept)
+    assert dock.layers.coloured.multiscale
+    assert len(dock.layers.coloured.colormap.color_dict) == len(results) + 2
+
+
+@pytest.mark.usefixtures("small_slides")
+def test_the_window_tells_the_run_what_is_in_view(
+    in_levels: napari.layers.Image, viewer: napari.Viewer, open_dock: Open, monkeypatch
+) -> None:
+    seen = []
+    first = schedule._first
+    monkeypatch.setattr(
+        schedule, "_first", lambda tasks, view: seen.append(view) or first(tasks, view)
+    )
+    analysed(open_dock())
+    assert seen[0] == box_in_view(in_levels)
+
+
+def test_cells_within_a_drawn_shape_only(
+    viewer: napari.Viewer, open_dock: Open, smear: SampleSmear
+) -> None:
+    image = add_smear(viewer, smear)
+    corners = [world_of(image, at) for at in [(0, 0), (0, 300), (419, 300), (419, 0)]]
+    viewer.add_shapes([np.array(corners)], name="here")
+    dock = open_dock()
+    dock.form.choose_layer(image)
+    everywhere = analysed(dock).session.results.table
+    dock.form.where.setCurrentIndex(dock.form.where.findText("within “here”"))
+    within = analysed(dock).session.results
+    inside = everywhere[everywhere["centroid_x"] < 300]
+    assert 0 < len(inside) < len(everywhere)
+    assert list(within.table["label"]) == list(inside["label"])
+    assert within.run.path.name.endswith("-2.cytosae")  # the whole image's run is kept
+
+
+def test_cells_in_view_only(viewer: napari.Viewer, open_dock: Open, smear: SampleSmear) -> None:
+    image = add_smear(viewer, smear)
+    dock = open_dock()
+    dock.form.choose_layer(image)
+    everywhere = analysed(dock).session.results.table
+    cell = everywhere.iloc[0]
+    camera = camera_of(viewer)
+    camera.center = (0, *world_of(image, (cell["centroid_y"], cell["centroid_x"])))
+    camera.zoom *= 4
+    whole = (0, 0, *smear.image.shape[:2])
+    until(lambda: box_in_view(image) != whole)
+    dock.form.where.setCurrentIndex(dock.form.where.findText("what is in view"))
+    y0, x0, y1, x1 = box_in_view(image)
+    seen = analysed(dock).session.results.table
+    inside = everywhere["centroid_y"].between(y0 - 0.5, y1 - 0.5) & everywhere[
+        "centroid_x"
+    ].between(x0 - 0.5, x1 - 0.5)
+    assert 0 < inside.sum() < len(everywhere)
+    assert list(seen["label"]) == list(everywhere["label"][inside])
+
+
+def test_lines_are_no_region(viewer: napari.Viewer, open_dock: Open, smear: SampleSmear) -> None:
+    image = add_smear(viewer, smear)
+    viewer.add_shapes([np.array([(0, 0), (9, 9)])], shape_type="line", name="a line")
+    dock = open_dock()
+    dock.form.choose_layer(image)
+    dock.form.where.setCurrentIndex(dock.form.where.findText("within “a line”"))
+    dock.run_bar.run.click()
+    assert "no closed shape" in dock.run_bar.message.text()
+    assert not dock.jobs.busy
