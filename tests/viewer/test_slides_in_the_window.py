@@ -14,6 +14,7 @@ from napari_cytosae.slides import SampleSmear
 from napari_cytosae.viewer.go_to import camera_of
 from napari_cytosae.viewer.in_view import box_in_view
 from napari_cytosae.viewer.main_dock import CytoSAEDock
+from napari_cytosae.viewer.strength_levels import Shades
 
 pytestmark = pytest.mark.gui
 Open = Callable[..., CytoSAEDock]
@@ -59,7 +60,29 @@ def test_cells_of_a_slide_are_a_pyramid_that_is_clicked_and_coloured(
     concept = dock.panel.concepts.rows[0].concept_id
     dock.layers.colour_by(concept)
     assert dock.layers.coloured.multiscale
-    assert len(dock.layers.coloured.colormap.color_dict) == len(results) + 2
+    shades = np.asarray(dock.layers.coloured.data[0])
+    labels = np.asarray(results.labels)
+    assert ((shades > 0) == (labels > 0)).all()
+    strengths = results.strengths(concept)
+    strongest = max(strengths, key=strengths.get)
+    assert set(np.unique(shades[labels == strongest])) == {255}
+    other = dock.panel.concepts.rows[1].concept_id
+    dock.layers.colour_by(other)
+    assert f"#{other}" in dock.layers.coloured.name
+    strengths = results.strengths(other)
+    weakest = min(strengths, key=strengths.get)
+    of_weakest = np.asarray(dock.layers.coloured.data[0])[labels == weakest]
+    assert set(np.unique(of_weakest)) == {
+        1 + round(254 * strengths[weakest] / max(strengths.values()))
+    }
+    assert dock.layers.coloured.name in viewer.layers
+
+
+def test_shades_of_a_piece_leave_out_cells_without_a_strength() -> None:
+    shades = Shades({500_001: 2.0, 7: 1.0, 9: 0.0})
+    piece = np.array([[0, 7, 9], [500_001, 8, 600_000]])
+    np.testing.assert_array_equal(shades.of(piece), [[0, 128, 1], [255, 0, 0]])
+    assert not Shades({}).of(piece).any()
 
 
 @pytest.mark.usefixtures("small_slides")

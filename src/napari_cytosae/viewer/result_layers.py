@@ -16,6 +16,7 @@ from napari_cytosae.concepts.stored_labels import StoredLabels
 from napari_cytosae.viewer.palette import OUTLINE, map_colormap
 from napari_cytosae.viewer.placement import placement, placement_of
 from napari_cytosae.viewer.session import Session, session_of, unwrapped
+from napari_cytosae.viewer.strength_levels import Shades, shaded_levels, shades_colormap
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -42,7 +43,8 @@ class ResultLayers:
         self._outline: ReferenceType[Labels] | None = None
         self._rings: ReferenceType[Points] | None = None
         self._preview: ReferenceType[Image] | None = None
-        self._coloured: ReferenceType[Labels] | None = None
+        self._coloured: ReferenceType[Labels | Image] | None = None
+        self._shades = Shades({})
         self._maps: dict[int, ReferenceType[Image]] = {}
         self._given: dict[int, str] = {}  # names that map layers got from us
         self._coloured_by: tuple[int, str] | None = None  # concept and name of the layer
@@ -73,8 +75,8 @@ class ResultLayers:
         return self._living(self._cells)
 
     @property
-    def coloured(self) -> Labels | None:
-        """Labels layer of the cells coloured by a concept's strength."""
+    def coloured(self) -> Labels | Image | None:
+        """Layer of the cells coloured by a concept's strength: labels, or shades for a slide."""
         return self._living(self._coloured)
 
     def map_layer(self, concept_id: int) -> Image | None:
@@ -333,9 +335,13 @@ class ResultLayers:
         results, source = self._session.results, self._session.source
         if results is None or source is None:
             return
-        colormap = strength_colormap(results.strengths(concept_id))
+        strengths = results.strengths(concept_id)
         name = self._title_of_colours(concept_id)
         layer = self.coloured
+        if isinstance(results.labels, StoredLabels) and len(results.labels.levels) > 1:
+            self._colour_slide(results.labels, strengths, name)
+            return
+        colormap = strength_colormap(strengths)
         if layer is not None:
             layer.colormap, layer.name, layer.visible = colormap, name, True
             return
@@ -346,6 +352,30 @@ class ResultLayers:
             blending=_BLENDING,
             colormap=colormap,
             **placement(source),
+        )
+        self._coloured = ref(layer)
+        self._add(layer)
+
+    def _colour_slide(self, labels: StoredLabels, strengths: dict[int, float], name: str) -> None:
+        """Colour the cells of a slide, of which there may be too many for a table of colours."""
+        layer = self.coloured
+        if layer is not None:
+            self._shades.set(strengths)
+            layer.name, layer.visible = name, True
+            layer.refresh()
+            return
+        self._shades = Shades(strengths)
+        layer = Image(
+            shaded_levels(labels, self._shades),
+            name=name,
+            multiscale=True,
+            rgb=False,
+            opacity=0.6,
+            blending=_BLENDING,
+            colormap=shades_colormap(),
+            contrast_limits=(0, 255),
+            interpolation2d="nearest",
+            **placement(self._session.source),
         )
         self._coloured = ref(layer)
         self._add(layer)
