@@ -121,18 +121,18 @@ def test_a_patient_is_shown_against_its_disease(dock: CohortDock, made: Path) ->
 
 def test_patients_are_told_apart_with_a_reason_and_a_warning(dock: CohortDock, made: Path) -> None:
     opened(dock, made)
-    dock.classify.click()
+    dock.classification.start.click()
     assert dock.cancel.isVisible()
     until(lambda: dock.classified is not None and not dock.jobs.busy)
-    assert "Weighted F1" in dock.verdict.text()
-    assert "not a diagnosis" in dock.verdict.text()
-    assert "site alone predicts" in dock.verdict.toolTip()
+    assert "Weighted F1" in dock.classification.verdict.text()
+    assert "not a diagnosis" in dock.classification.verdict.text()
+    assert "site alone predicts" in dock.classification.verdict.toolTip()
     assert dock.table.patients.rows[0][3] in ("AML", "healthy")
     assert not dock.table.isColumnHidden(3)
-    title = dock.why.figure.axes[0].get_title()
+    title = dock.classification.why.figure.axes[0].get_title()
     assert title.startswith(dock.patient)
     dock.table.choose(dock.table.patients.rows[12][0])
-    assert dock.why.figure.axes[0].get_title() != title
+    assert dock.classification.why.figure.axes[0].get_title() != title
     row = list(dock.cohort.barcodes.patients.index).index(dock.patient)
     seen = dock.classified.model_of[row].facts["patients"]
     assert seen < 14  # the model that explains has not seen the patient
@@ -141,7 +141,7 @@ def test_patients_are_told_apart_with_a_reason_and_a_warning(dock: CohortDock, m
 def test_a_classification_can_be_cancelled(dock: CohortDock, made: Path) -> None:
     opened(dock, made)
     dock.options = ClassificationOptions(folds=3, repeats=50, n_permutations=50)
-    dock.classify.click()
+    dock.classification.start.click()
     dock.cancel.click()
     until(lambda: not dock.jobs.busy)
     assert dock.classified is None
@@ -154,8 +154,8 @@ def test_what_cannot_be_opened_is_told(dock: CohortDock, tmp_path: Path, made: P
     until(lambda: not dock.jobs.busy)
     assert "does not exist" in dock.message.text()
     opened(dock, made)
-    dock.by_site.setCurrentIndex(1)
-    dock.classify.click()
+    dock.classification.by_site.setCurrentIndex(1)
+    dock.classification.start.click()
     until(lambda: not dock.jobs.busy)
     assert "have one site" in dock.message.text()
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
@@ -27,20 +26,15 @@ from qtpy.QtWidgets import (
 
 from napari_cytosae.cohorts import Comparison
 from napari_cytosae.cohorts.classification import ClassificationOptions
-from napari_cytosae.cohorts.explanation import explain
 from napari_cytosae.concepts.atlas.reference_pictures import ReferencePicture
 from napari_cytosae.errors import CytoSAEError
-from napari_cytosae.export.cohort.classification_figures import (
-    draw_beside,
-    draw_confusion,
-    draw_contributions,
-)
 from napari_cytosae.export.cohort.comparison_figures import (
     draw_barcode,
     draw_correlation,
     draw_heatmap,
 )
 from napari_cytosae.viewer.cohort_cells import GroupCellsView
+from napari_cytosae.viewer.cohort_classification import ClassificationView
 from napari_cytosae.viewer.cohort_plots import ComparisonPlot, Plot
 from napari_cytosae.viewer.cohort_work import (
     CellsRequest,
@@ -64,7 +58,6 @@ if TYPE_CHECKING:
 
 _HEIGHT = 340
 _HEATMAP = 18
-_SAID = 4
 _EMPTY = "Open a cohort to compare its patients, or a table of patients to analyse their images."
 _REST = "all others"
 _CELLS = {"detect": "Nucleated cells", "red": "Red cells", "whole": "Each image is one cell"}
@@ -141,7 +134,8 @@ class CohortDock(QWidget):
         maps.addWidget(self.correlation)
         self.maps = maps
         self.tabs.addTab(maps, "&All patients")
-        self.tabs.addTab(self._build_classification(), "C&lassify")
+        self.classification = ClassificationView()
+        self.tabs.addTab(self.classification, "C&lassify")
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
         self.splitter.addWidget(left)
         self.splitter.addWidget(self.tabs)
@@ -176,37 +170,6 @@ class CohortDock(QWidget):
         column.addWidget(split, 1)
         return page
 
-    def _build_classification(self) -> QWidget:
-        self.classify = QPushButton("Classify")
-        self.classify.setToolTip(
-            "Logistic regression on barcodes; every patient is predicted by models that have not "
-            "seen them."
-        )
-        self.by_site = QComboBox()
-        self.by_site.setToolTip("Patients of one value are never on both sides of a fold.")
-        self.shuffle = QCheckBox("shuffles")
-        self.shuffle.setChecked(True)
-        self.shuffle.setToolTip("Classify shuffled diagnoses too, to know what chance gives.")
-        row = QHBoxLayout()
-        row.addWidget(self.classify)
-        row.addWidget(self.by_site)
-        row.addWidget(self.shuffle)
-        row.addStretch(1)
-        self.verdict = QLabel()
-        self.verdict.setWordWrap(True)
-        self.verdict.setTextFormat(Qt.TextFormat.PlainText)
-        self.confusion, self.beside, self.why = Plot(), Plot(), Plot()
-        plots = QSplitter(Qt.Orientation.Horizontal)
-        for plot in (self.confusion, self.beside, self.why):
-            plots.addWidget(plot)
-        page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.addLayout(row)
-        column.addWidget(self.verdict)
-        column.addWidget(plots, 1)
-        return page
-
     def _connect(self) -> None:
         self._look = QTimer(self)
         self._look.setInterval(150)
@@ -224,7 +187,7 @@ class CohortDock(QWidget):
         self.kind.activated.connect(lambda _: self._draw_comparison())
         self.plot.chosen.connect(self.choose_concept)
         self.cells.go_to.connect(self._go_to)
-        self.classify.clicked.connect(self.start_classification)
+        self.classification.start.clicked.connect(self.start_classification)
         self.tabs.currentChanged.connect(lambda _: self._draw_tab())
         self.subscriptions = Subscriptions()
         self.subscriptions.connect(self.session.pins_changed, self._draw_comparison)
@@ -309,20 +272,17 @@ class CohortDock(QWidget):
         )
         self.table.show_patients(cohort, None)
         names = barcodes.diagnoses
-        for box in (self.first, self.second, self.within, self.by_site):
+        for box in (self.first, self.second, self.within):
             box.clear()
         self.first.addItems(names)
         self.second.addItem(_REST, None)
         for name in names:
             self.second.addItem(name, name)
-        for box, words in ((self.within, "in all patients"), (self.by_site, "leave out patients")):
-            box.addItem(words, None)
-            for name in barcodes.covariates:
-                box.addItem(
-                    f"within {name}" if box is self.within else f"leave out by {name}", name
-                )
-        self.verdict.setText("")
-        for plot in (self.confusion, self.beside, self.why, self.heatmap, self.correlation):
+        self.within.addItem("in all patients", None)
+        for name in barcodes.covariates:
+            self.within.addItem(f"within {name}", name)
+        self.classification.show_cohort(barcodes)
+        for plot in (self.heatmap, self.correlation):
             plot.show_figure(None)
         self._draw_comparison()
         self.cells.clear()
@@ -417,8 +377,10 @@ class CohortDock(QWidget):
             return
         options = replace(
             self.options,
-            groups=self.by_site.currentData(),
-            n_permutations=self.options.n_permutations if self.shuffle.isChecked() else 0,
+            groups=self.classification.by_site.currentData(),
+            n_permutations=self.options.n_permutations
+            if self.classification.shuffle.isChecked()
+            else 0,
         )
         barcodes = self.cohort.barcodes
         steps = self._steps = Steps()
@@ -427,49 +389,16 @@ class CohortDock(QWidget):
     def _show_classification(self, classified: Classified) -> None:
         assert self.cohort is not None
         self.classified = classified
-        found = classified.classification
-        own = found.validation
-        words = [
-            f"Weighted F1 {own.mean('weighted_f1'):.2f} ± {own.sd('weighted_f1'):.2f}, AUROC "
-            f"{own.mean('auroc'):.2f}, balanced accuracy {own.mean('balanced_accuracy'):.2f}"
-        ]
-        if found.null.size:
-            words[0] += f"; shuffled {found.null.mean():.2f} (p = {found.p:.2g})"
-        words[0] += ". For research; not a diagnosis."
-        words += [f"⚠ {warning}" for warning in found.warnings]
-        # The plots need their room; the rest is a tooltip away.
-        more = f"\n… and {len(words) - _SAID} more" if len(words) > _SAID else ""
-        self.verdict.setText("\n".join(words[:_SAID]) + more)
-        self.verdict.setToolTip("\n".join(words))
+        self.classification.show_classified(classified)
         self.table.show_patients(self.cohort, classified)
-        self.confusion.show_figure(lambda figure: draw_confusion(figure.subplots(), found))
-        self.beside.show_figure(lambda figure: draw_beside(figure.subplots(), found))
-        self.tabs.setCurrentIndex(3)
+        self.tabs.setCurrentWidget(self.classification)
         if self.patient is not None:
             self.table.choose(self.patient)
         self._draw_why()
 
     def _draw_why(self) -> None:
-        """Draw what speaks for the selected patient's prediction, by a model that has not seen it."""
-        self.why.show_figure(None)
-        if self.cohort is None or self.classified is None or self.patient is None:
-            return
-        barcodes = self.cohort.barcodes
-        row = list(barcodes.patients.index).index(self.patient)
-        model = self.classified.model_of.get(row)
-        if model is None:  # a patient whose diagnosis is not known took no part
-            return
-        explanation = explain(model, barcodes, self.patient)
-
-        def why(figure: Figure) -> None:
-            axes = figure.subplots()
-            draw_contributions(axes, explanation, k=10)
-            share = explanation.probabilities.max()
-            axes.set_title(
-                f"{explanation.patient}: {explanation.predicted}, {share:.0%}", fontsize=9
-            )
-
-        self.why.show_figure(why)
+        if self.cohort is not None:
+            self.classification.show_why(self.cohort.barcodes, self.classified, self.patient)
 
     # -- what it says ----------------------------------------------------------------------
 
@@ -478,7 +407,7 @@ class CohortDock(QWidget):
         self.bar.setVisible(busy)
         self.cancel.setVisible(busy)
         self.tabs.setEnabled(there)
-        self.classify.setEnabled(there and not busy)
+        self.classification.start.setEnabled(there and not busy)
         if not there and not busy and not self.message.text():
             self._say(_EMPTY)
 
