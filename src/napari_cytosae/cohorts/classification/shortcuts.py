@@ -111,11 +111,11 @@ def warnings_of(
     options
         How it was done.
     """
-    own, sd = barcodes.mean("weighted_f1"), _repeat_sd(barcodes)
+    own, sd = barcodes.mean("weighted_f1"), _uncertainty(barcodes)
     found = []
     for name, other in covariates.items():
         value = other.mean("weighted_f1")
-        if value > chance and value >= own - sd:
+        if value > chance and value >= own - 2 * sd:
             subject = "All covariates together predict"
             if name != ALL_COVARIATES:
                 subject = f"{name} alone predicts"
@@ -141,6 +141,9 @@ def warnings_of(
     return tuple(found)
 
 
-def _repeat_sd(validation: Validation) -> float:
+def _uncertainty(validation: Validation) -> float:
+    """Give the standard error of a share of so many patients, or between repeats where that is more."""
     means = validation.folds.groupby("repeat")["weighted_f1"].mean()
-    return float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    share = min(max(float(means.mean()), 0.05), 0.95)  # all right, or none, is not certain either
+    between = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    return max(between, float(np.sqrt(share * (1 - share) / validation.probabilities.shape[1])))
