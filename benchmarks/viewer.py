@@ -32,6 +32,7 @@ from napari_cytosae.slides import Slide
 from napari_cytosae.viewer.result_layers import result_layers_of
 from napari_cytosae.viewer.results import Results
 from napari_cytosae.viewer.session import session_of
+from napari_cytosae.viewer.slide_layers import slide_layer
 from slide import BLOCK_PX, MICRONS_PER_PIXEL, make_slide
 
 D_SAE = 4096
@@ -151,7 +152,8 @@ def in_a_run(folder: Path, side: int) -> None:
     path = folder / "slide.tif"
     make_slide(path, -(-side // BLOCK_PX))
     viewer = napari.Viewer(show=True)
-    viewer.open(path, plugin="napari-cytosae")
+    data, settings, _ = slide_layer(Slide.open(path))
+    viewer.add_image(data, **settings)
     _, dock = viewer.window.add_plugin_dock_widget("napari-cytosae", "CytoSAE")
     dock.form.pixel.setValue(MICRONS_PER_PIXEL)
     dock.form.folder.setText(str(folder))

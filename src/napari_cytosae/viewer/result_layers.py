@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _BLENDING = "translucent_no_depth"
 _REFRESH_SECONDS = 2.0
+# A table of more cells than these is brought up to date at the end only: it takes too long.
+_MOST_FEATURES = 3000
 
 
 class ResultLayers:
@@ -110,7 +112,8 @@ class ResultLayers:
         if not finished and monotonic() - self._refreshed < _REFRESH_SECONDS:
             return
         if results is not None and (layer := self.cells) is not None:
-            layer.features = features_of(results)
+            if finished or len(results) <= _MOST_FEATURES:
+                layer.features = features_of(results)
             if layer.multiscale:  # a slide's cells are painted while they are found
                 layer.contour = outline_px(results)
                 layer.refresh()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -271,26 +270,18 @@ class Results:
             One pair per rank, each with one entry per row of the table; empty and NaN where a cell
             is not encoded or has fewer.
         """
-        titles = [[""] * len(self) for _ in range(k)]
-        values = [np.full(len(self), np.nan, np.float32) for _ in range(k)]
-        known: dict[int, str] = {}
-        for label, concepts in self._strongest(k):
-            for rank, (concept_id, activation) in enumerate(concepts):
-                if concept_id not in known:
-                    known[concept_id] = self.title(concept_id)
-                titles[rank][self._rows[label]] = known[concept_id]
-                values[rank][self._rows[label]] = activation
-        return list(zip(titles, values, strict=True))
-
-    def _strongest(self, k: int) -> Iterator[tuple[int, list[tuple[int, float]]]]:
-        """Yield the k strongest concepts of every encoded cell, with its label."""
+        ids = np.full((len(self), k), -1, np.int64)
+        values = np.full((len(self), k), np.nan, np.float32)
         if self.run is not None and self.run.encoded.any():
-            labels = self.run.table["label"].to_list()
-            ids, values = self.run.top_concepts(k)
-            for label, of_cell, activations in zip(
-                labels, ids.tolist(), values.tolist(), strict=True
-            ):
-                ranked = zip(of_cell, activations, strict=True)
-                yield int(label), [each for each in ranked if each[0] >= 0]
-        for label, concepts in self._tops.items():
-            yield label, concepts[:k]
+            rows = [self._rows[label] for label in self.run.table["label"].to_list()]
+            ids[rows], values[rows] = self.run.top_concepts(k)
+        tops = {label: concepts[:k] for label, concepts in self._tops.items()}
+        for label, concepts in tops.items():
+            for rank, (concept_id, activation) in enumerate(concepts):
+                ids[self._rows[label], rank] = concept_id
+                values[self._rows[label], rank] = activation
+        titles = {int(each): self.title(int(each)) for each in np.unique(ids[ids >= 0])}
+        titles[-1] = ""
+        return [
+            ([titles[each] for each in ids[:, rank].tolist()], values[:, rank]) for rank in range(k)
+        ]
