@@ -106,6 +106,9 @@ same in both.
 - Truth was drawn by colour thresholds in annotated boxes, not by hand: inside the ellipse that fills a
   white cell's box, purple is nucleus, and stained, not purple and absorbing less blue than haemoglobin
   is cytoplasm. The same rule drew the labels that were taught and those that were measured by.
+- The figures above are of BCCD. In darker images of another camera (Chula's fields by disease) the
+  concept of nuclei was seen to light up on whole red cells. Look at what a concept marks on your own
+  images before you trust its name.
 - Parts of cells were taught; kinds of white cell were not, and it has seen few of each: it tells
   parts of cells apart better than kinds of cell.
 - BCCD's fields come from few slides, so held-out fields resemble those it was trained on.
