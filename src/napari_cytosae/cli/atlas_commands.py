@@ -326,3 +326,46 @@ def atlas_names(
         names.export_names(path, Path(given[0]), suggested)
     else:
         names.import_names(path, Path(given[0]), author)
+
+
+@atlas.command("review")
+def atlas_review(
+    path: AtlasArgument,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="The review's folder.", show_default=False),
+    ],
+    reviewer: Annotated[
+        list[str], typer.Option(help="Who reviews; repeatable.", show_default=False)
+    ],
+    clusters: Annotated[int, typer.Option(min=1, help="Regions of activation and frequency.")] = 10,
+    per_cluster: Annotated[int, typer.Option(min=1, help="Concepts drawn from each.")] = 5,
+    k: Annotated[
+        int, typer.Option("--references", "-k", min=1, help="Cells of each data set.")
+    ] = 10,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+) -> None:
+    """Draw concepts for a blinded review: one page of cells without labels, a sheet for each person.
+
+    A sheet that is there is kept as it is.
+    """
+    from napari_cytosae.cli.review import begin_review
+
+    begin_review(path, out, reviewer, clusters=clusters, per_cluster=per_cluster, k=k, seed=seed)
+
+
+@atlas.command("agreement")
+def atlas_agreement(
+    sheets: Annotated[
+        list[Path],
+        typer.Argument(metavar="SHEET.csv", help="Two or more, filled in.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE.md", help="A report as Markdown.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+) -> None:
+    """Tell how far reviewers agree: Cohen's and Fleiss' kappa, with intervals."""
+    from napari_cytosae.cli.review import tell_agreement
+
+    tell_agreement(sheets, out, seed)

@@ -47,6 +47,21 @@ figcaption { font-size: .82rem; padding-top: .35rem; max-width: 340px; overflow-
 """
 
 
+PAGE_STYLE = _STYLE
+"""What other pages of reference cells look like, too."""
+
+
+def crop_and_map(picture: ReferencePicture) -> str:
+    """Write a reference's crop and, where it is known, its concept's map beside it; no words."""
+    assert picture.crop is not None
+    crop = resize_crop(picture.crop, _SIDE)
+    images = [_image(crop, "a cell")]
+    if picture.concept_map is not None:
+        top = float(picture.concept_map.max())
+        images.append(_image(heat_over(crop, picture.concept_map, top, _HUE), "where it is active"))
+    return "".join(images)
+
+
 def write_concept_page(atlas: Atlas, concept_id: int, path: Path, k: int = 10) -> None:
     """Write what is known of a concept as an HTML file; it needs no other file and no network.
 
