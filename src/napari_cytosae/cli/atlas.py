@@ -26,6 +26,7 @@ _STAGES = {
 }
 _LOGGED_SHARE = 0.1  # a line in a log for every so much of the work
 _LISTED = 20
+_MEASURES = 6  # of each data set that are listed for a concept
 
 
 def build(
@@ -37,6 +38,7 @@ def build(
     tissue: Tissue,
     k: int,
     threshold: float,
+    evidence: bool,
     workers: int | None,
     bundle: str,
     device: str,
@@ -83,6 +85,7 @@ def build(
                 tissue=tissue,
                 k=k,
                 threshold=threshold,
+                evidence=evidence,
                 workers=workers,
                 bundle=bundle,
                 device=device,
@@ -148,6 +151,7 @@ def show_concept(path: Path, concept: int, html: Path | None, k: int) -> None:
         Where there is no such concept, or the page cannot be written.
     """
     from napari_cytosae.concepts.atlas import Atlas
+    from napari_cytosae.concepts.naming.names import title_of
 
     atlas = Atlas.open(path)
     top = atlas.top(concept, k)
@@ -159,10 +163,11 @@ def show_concept(path: Path, concept: int, html: Path | None, k: int) -> None:
         return
     console = results()
     row = atlas.table.iloc[concept]
-    mark = " (suggested)" if row["name_suggested"] else ""
-    console.print(Text(f"#{concept} {row['name']}{mark if row['name'] else ''}".rstrip()))
+    console.print(Text(title_of(concept, *atlas.words(concept))))
     if row["evidence"]:
         console.print(Text(f"labels suggest: {row['evidence']}"))
+    if row.get("seen"):
+        console.print(Text(f"measured cells suggest: {row['seen']}"))
     table = plain_table(
         "data set", "images", "frequency", "mean activation", "of all activation", "entropy",
         right=("images", "frequency", "mean activation", "of all activation", "entropy"),
@@ -177,6 +182,7 @@ def show_concept(path: Path, concept: int, html: Path | None, k: int) -> None:
             _number(data.label_entropy[concept]),
         )
     console.print(table)
+    print_evidence(atlas, concept)
     references = plain_table(
         "data set", "value", "class", "cell", "patch", "image", right=("value",)
     )
@@ -200,6 +206,38 @@ def show_concept(path: Path, concept: int, html: Path | None, k: int) -> None:
             )
         )
         console.print(Text(f"strong in the same cells (cosine): {others}"), soft_wrap=True)
+
+
+def print_evidence(atlas: Atlas, concept: int) -> None:
+    """Print where a concept is and which measures it goes with, where cells were measured."""
+    from napari_cytosae.concepts.atlas.evidence import in_words
+
+    where, measures = atlas.where(concept), atlas.correlates(concept)
+    if not where.empty:
+        table = plain_table(
+            "data set", "compartment", "of activation", "of area", "enrichment",
+            right=("of activation", "of area", "enrichment"),
+        )  # fmt: skip
+        for row in where.dropna(subset="share").to_dict("records"):
+            table.add_row(
+                Text(row["data_set"]),
+                row["compartment"],
+                f"{row['share']:.1%}",
+                f"{row['area']:.1%}",
+                f"{_number(row['enrichment'])} ×" if pd.notna(row["enrichment"]) else "",
+            )
+        results().print(table)
+    if not measures.empty:
+        table = plain_table("data set", "measure", "ρ", "q", "cells", right=("ρ", "q", "cells"))
+        for row in measures.groupby("data_set", sort=False).head(_MEASURES).to_dict("records"):
+            table.add_row(
+                Text(row["data_set"]),
+                row["words"],
+                in_words(row["rho"]),
+                f"{row['q']:.2g}",
+                f"{row['active']:,} of {row['cells']:,}",
+            )
+        results().print(table)
 
 
 def search(path: Path, text: str, most: int) -> None:
@@ -337,7 +375,9 @@ def print_concepts(table: pd.DataFrame) -> None:
         right=("concept", "frequency", "mean activation", "entropy"),
     )  # fmt: skip
     for row in table.to_dict("records"):
-        words = f"{row['name']}   {row['evidence']}".strip()
+        words = "   ".join(
+            said for said in (row["name"], row["evidence"], row.get("seen", "")) if said
+        )
         printed.add_row(
             f"#{row['concept_id']}",
             f"{row['frequency']:.2%}",

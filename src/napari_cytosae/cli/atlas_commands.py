@@ -74,6 +74,12 @@ def atlas_build(
     threshold: Annotated[
         float, typer.Option(min=0, help="Tokens above this activation are counted (the paper's τ).")
     ] = 0.2,
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            help="Tell where concepts are and what they go with, from runs whose cells were measured."
+        ),
+    ] = True,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Threads that read runs. [default: processors, up to 4]"),
@@ -99,6 +105,7 @@ def atlas_build(
         tissue=_TISSUES[tissue],
         k=k,
         threshold=threshold,
+        evidence=evidence,
         workers=workers,
         bundle=bundle,
         device=device,
@@ -198,7 +205,10 @@ def atlas_focus(
 
 @atlas.command("tables")
 def atlas_tables(path: AtlasArgument, out: OutOption) -> None:
-    """Write concepts.csv, references.csv and, with labels, generalisation.csv."""
+    """Write concepts.csv and references.csv; with labels, generalisation.csv.
+
+    Of measured cells also compartments.csv and correlations.csv.
+    """
     from napari_cytosae.cli.atlas import write_tables
 
     write_tables(path, out)

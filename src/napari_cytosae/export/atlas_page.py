@@ -15,6 +15,8 @@ from PIL import Image
 from napari_cytosae.concepts.atlas import Atlas, DataSet
 from napari_cytosae.concepts.atlas.reference_pictures import ReferencePicture, ReferencePictures
 from napari_cytosae.concepts.durable import write_durably
+from napari_cytosae.export.atlas_evidence import EVIDENCE_STYLE, evidence_section
+from napari_cytosae.export.html_table import table
 from napari_cytosae.export.overlay import heat_over, resize_crop
 from napari_cytosae.export.palette import HUES
 
@@ -86,15 +88,18 @@ def write_concept_page(atlas: Atlas, concept_id: int, path: Path, k: int = 10) -
     with ReferencePictures() as pictures:
         sections = [_data_set(data, list(pictures.of(data, concept_id, k)), k) for data in atlas]
     row = atlas.table.iloc[concept_id].to_dict()
-    name = html.escape(str(row["name"]))
+    words, suggested = atlas.words(concept_id)
+    name = html.escape(words)
     title = f"#{concept_id}" + (f" {name}" if name else "")
-    shown = f"<em>{name}</em> (suggested)" if row["name_suggested"] else name
+    shown = f"<em>{name}</em> (suggested)" if suggested else name
     content = [
         f"<h1>#{concept_id} {shown or '<span class=soft>unnamed</span>'}</h1>",
         _evidence(str(row["evidence"])),
+        _seen(str(row.get("seen", ""))),
         f'<p class="soft">{html.escape(_place(row))}</p>',
         "<h2>In each data set</h2>",
         _numbers(atlas, concept_id),
+        evidence_section(atlas, concept_id),
         *sections,
         _partners(atlas, concept_id),
         '<p class="soft" style="margin-top:2.5rem">Written by napari-cytosae. Not a diagnosis.</p>',
@@ -102,7 +107,7 @@ def write_concept_page(atlas: Atlas, concept_id: int, path: Path, k: int = 10) -
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Concept {title}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>Concept {title}</title><style>{_STYLE}{EVIDENCE_STYLE}</style></head>\n<body>\n"
         + "\n".join(content)
         + "\n</body></html>\n"
     )
@@ -113,6 +118,10 @@ def _evidence(evidence: str) -> str:
     if not evidence:
         return '<p class="soft">No class of any data set is enriched among its references.</p>'
     return f"<p>Labels suggest <em>{html.escape(evidence)}</em>.</p>"
+
+
+def _seen(words: str) -> str:
+    return f"<p>Measured cells suggest <em>{html.escape(words)}</em>.</p>" if words else ""
 
 
 def _place(row: Mapping[Hashable, Any]) -> str:
@@ -148,7 +157,7 @@ def _numbers(atlas: Atlas, concept_id: int) -> str:
         "of all activation",
         "entropy",
     )
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def _data_set(data: DataSet, pictures: Sequence[ReferencePicture], k: int) -> str:
@@ -221,14 +230,7 @@ def _partners(atlas: Atlas, concept_id: int) -> str:
         for row in partners.to_dict("records")
     ]
     headings = ("concept", "data set", "cosine", "of its cells")
-    return "<h2>Strong in the same cells</h2>" + _table(headings, rows)
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table of cells that are HTML already."""
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return "<h2>Strong in the same cells</h2>" + table(headings, rows)
 
 
 def _or_dash(value: float, spec: str) -> str:

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from napari_cytosae.cells.compartments import COMPARTMENTS
 from napari_cytosae.concepts.atlas import Atlas
+from napari_cytosae.concepts.atlas.evidence_sample import MEASURES
 from napari_cytosae.concepts.durable import explain_write_error
 from napari_cytosae.export.tables import write_table
 
@@ -24,7 +26,9 @@ def write_atlas_tables(atlas: Atlas, folder: Path) -> list[Path]:
     -------
     list of Path
         ``concepts.csv`` (`Atlas.table`), ``references.csv`` (every reference of every concept, see
-        `Atlas.top`) and, where labels suggest anything, ``generalisation.csv``.
+        `Atlas.top`); where labels suggest anything, ``generalisation.csv``; and where cells were
+        measured, ``compartments.csv`` and ``correlations.csv`` (those at a false discovery rate of
+        5 %).
 
     Raises
     ------
@@ -38,6 +42,9 @@ def write_atlas_tables(atlas: Atlas, folder: Path) -> list[Path]:
     tables = {"concepts.csv": atlas.table, "references.csv": all_references(atlas)}
     if len(atlas.generalisation):
         tables["generalisation.csv"] = atlas.generalisation
+    if any(data.evidence is not None for data in atlas):
+        tables["compartments.csv"] = all_compartments(atlas)
+        tables["correlations.csv"] = all_correlations(atlas)
     for name, table in tables.items():
         write_table(table, folder / name)
     return [folder / name for name in tables]
@@ -71,6 +78,69 @@ def all_references(atlas: Atlas) -> pd.DataFrame:
                     "patch_row": pd.arrays.IntegerArray(rows, ~known),
                     "patch_column": pd.arrays.IntegerArray(columns, ~known),
                     "image": data.images_of(references.sources[at], references.cells[at]),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def all_compartments(atlas: Atlas) -> pd.DataFrame:
+    """Say of all concepts that measured cells have where they are.
+
+    Returns
+    -------
+    DataFrame
+        ``concept_id``, ``data_set``, ``compartment``, ``share``, ``area``, ``enrichment`` (missing
+        where there is no such area), ``cells``.
+    """
+    parts = []
+    for data in atlas:
+        if data.evidence is None:
+            continue
+        where = data.evidence.where
+        ids = np.flatnonzero(where.cells)
+        n = len(COMPARTMENTS)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "concept_id": np.repeat(ids, n),
+                    "data_set": data.name,
+                    "compartment": np.tile(np.array(COMPARTMENTS, object), len(ids)),
+                    "share": where.shares[ids].ravel(),
+                    "area": where.areas[ids].ravel(),
+                    "enrichment": where.enrichment[ids].ravel(),
+                    "cells": np.repeat(where.cells[ids], n),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def all_correlations(atlas: Atlas) -> pd.DataFrame:
+    """List the pairs of concept and measure that are correlated at a false discovery rate of 5 %.
+
+    Returns
+    -------
+    DataFrame
+        ``concept_id``, ``data_set``, ``measure``, ``rho``, ``p``, ``q``, ``cells``, ``active``.
+    """
+    parts = []
+    for data in atlas:
+        if data.evidence is None:
+            continue
+        found = data.evidence.correlations
+        at = concepts, places = np.nonzero(found.found)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "concept_id": concepts,
+                    "data_set": data.name,
+                    "measure": np.array(MEASURES, object)[places],
+                    "rho": found.rho[at],
+                    "p": found.p[at],
+                    "q": found.q[at],
+                    "cells": found.cells[places],
+                    "active": found.active[at],
                 }
             )
         )

@@ -106,12 +106,29 @@ COLUMNS = (
 """Columns of every atlas; those of single data sets come behind them."""
 
 
+EVIDENCE_COLUMNS = (
+    Column("seen", "Cells say", "What the measured cells suggest; no person's words.", "text"),
+    Column("compartment", "where", "The compartment that tells it best, if any does.", "text",
+           shown=False),
+    Column("compartment_share", "share there", "Share of its activation in that compartment.", "share",
+           shown=False),
+    Column("compartment_enrichment", "× area", "That share over the compartment's share of the area.",
+           "number", shown=False),
+    Column("correlates", "goes with", "Measures of the cells with the largest rank correlation ρ.", "text",
+           shown=False),
+)  # fmt: skip
+"""Columns of atlases of measured cells."""
+
+
 def columns_of(atlas: Atlas | None) -> list[Column]:
     """List the columns that there are values for."""
     if atlas is None:
         known = {"concept_id", "star", "name", IN_CELL, IN_SLIDE, "frequency", "mean_activation"}
         return [column for column in COLUMNS if column.key in known and column.key != "frequency"]
     columns = list(COLUMNS)
+    if "seen" in atlas.table:
+        after = [column.key for column in columns].index("evidence") + 1
+        columns[after:after] = EVIDENCE_COLUMNS
     if len(atlas) > 1:
         for data in atlas.data_sets:
             name = data.name

@@ -11,7 +11,14 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView, QW
 from napari_cytosae.viewer.concept_columns import Column
 from napari_cytosae.viewer.concept_table_model import ConceptTableModel
 
-_WIDTHS = {"concept_id": 72, "star": 28, "name": 170, "evidence": 210}
+_WIDTHS = {
+    "concept_id": 72,
+    "star": 28,
+    "name": 170,
+    "evidence": 210,
+    "seen": 260,
+    "correlates": 210,
+}
 _WIDTH = 78
 
 

@@ -151,9 +151,9 @@ class ConceptTableModel(QAbstractTableModel):
             if column.kind in ("star", "flag"):
                 return Qt.AlignmentFlag.AlignCenter
             return _LEFT if column.kind == "text" else _RIGHT
-        if role == Qt.ItemDataRole.FontRole and column.key == "name":
+        if role == Qt.ItemDataRole.FontRole and column.key in ("name", "seen"):
             font = QFont()
-            font.setItalic(concept in self._suggested)
+            font.setItalic(column.key == "seen" or concept in self._suggested)
             return font
         if role == Qt.ItemDataRole.DecorationRole and column.key == "concept_id":
             hue = self._hue(concept)

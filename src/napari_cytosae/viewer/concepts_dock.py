@@ -35,6 +35,7 @@ from napari_cytosae.viewer.concept_columns import IN_CELL, IN_SLIDE, columns_of,
 from napari_cytosae.viewer.concept_table import ConceptTable
 from napari_cytosae.viewer.concept_table_model import mask_of
 from napari_cytosae.viewer.dock_area import begin_at_bottom
+from napari_cytosae.viewer.evidence_view import EvidenceView
 from napari_cytosae.viewer.gallery import Gallery
 from napari_cytosae.viewer.go_to import go_to_cell
 from napari_cytosae.viewer.jobs import JobRunner
@@ -130,11 +131,13 @@ class ConceptsDock(QWidget):
 
         self.gallery = Gallery(self.session)
         self.naming = NamingForm(self.session)
+        self.evidence = EvidenceView(self.session)
         self.scatter = ConceptScatter()
         self.focus_plot = FocusPlot()
         self.tabs = QTabWidget()
         self.tabs.addTab(self.gallery, "&Gallery")
         self.tabs.addTab(self.naming, "&Name")
+        self.tabs.addTab(self.evidence, "&Evidence")
         self.tabs.addTab(self.scatter, "S&catter")
         self.tabs.addTab(self.focus_plot, "&Focus")
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
@@ -185,6 +188,7 @@ class ConceptsDock(QWidget):
             shortcut.activated.connect(act)
         listening = (
             self.subscriptions, self.gallery.subscriptions, self.naming.subscriptions,
+            self.evidence.subscriptions,
         )  # fmt: skip
         jobs = (self.jobs, self.gallery.jobs)
 

@@ -40,6 +40,13 @@ from napari_cytosae.viewer.session import Session
 from napari_cytosae.viewer.subscriptions import Subscriptions
 
 _EMPTY = "Choose a concept to name it."
+_TISSUE_OF = {
+    "nucleus": "nucleus",
+    "cytoplasm": "cytoplasm",
+    "cell border": "membrane",
+    "background": "background",
+}
+"""Where a concept lives, by the compartment that measured cells show it in."""
 _UNKNOWN_SAE = (
     "Names belong to an SAE, and this atlas does not say which one its concepts are of. "
     "Add its model with the command bundles, and build the atlas with it."
@@ -222,9 +229,12 @@ class NamingForm(QWidget):
             return suggestions[0].naming
         atlas = self._session.atlas
         if atlas is not None and concept < atlas.d_sae:
-            words = str(atlas.table["suggestion"].iloc[concept])
-            if words:
-                return Naming(words)
+            row = atlas.table.iloc[concept]
+            if row["suggestion"]:
+                return Naming(str(row["suggestion"]))
+            if row.get("seen_name"):
+                tissue = _TISSUE_OF.get(row["compartment"], "")
+                return Naming(row["seen_name"], (), tissue, row["seen"])
         return None
 
     def _show_history(self) -> None:

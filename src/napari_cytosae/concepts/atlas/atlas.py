@@ -380,6 +380,18 @@ class Atlas:
         }
         return table.assign(**floats).set_axis(table["concept_id"].astype(str).to_numpy())
 
+    def words(self, concept_id: int) -> tuple[str, bool]:
+        """Say what a concept is called, and whether that is a suggestion only.
+
+        A person's name comes first, then the dictionary's suggestion, that of the labels, and that
+        of the measured cells; empty where nothing is known.
+        """
+        row = self.table.iloc[check_concept(concept_id, self.d_sae)]
+        if row["name"]:
+            return str(row["name"]), bool(row["name_suggested"])
+        words = str(row["suggestion"]) or str(row.get("seen_name", ""))
+        return words, bool(words)
+
     def top(self, concept_id: int, k: int | None = None) -> pd.DataFrame:
         """List the cells that show a concept best, data set by data set, the strongest first.
 

@@ -103,6 +103,20 @@ class Evidence:
         joined: NDArray[np.object_] = self.places + joints.astype(object) + self.correlates
         return joined
 
+    @cached_property
+    def names(self) -> NDArray[np.object_]:
+        """(d_sae,) the same without numbers, short enough for a name: "in the nucleus, high N:C ratio"."""
+        rho = self.correlations.rho
+        names = np.full(len(rho), "", object)
+        for concept, places in enumerate(self.best_measures):
+            tag = self.where.tags[concept]
+            words = [] if tag == NOWHERE else [_PLACES[COMPARTMENTS[tag]]]
+            for place in places[:1]:
+                much = "high" if rho[concept, place] > 0 else "low"
+                words.append(f"{much} {MEASURE_WORDS[MEASURES[place]]}")
+            names[concept] = ", ".join(words)
+        return names
+
     def where_table(self, concept_id: int) -> pd.DataFrame:
         """Give one row per compartment.
 
@@ -157,7 +171,7 @@ class Headlines:
 
     Parameters
     ----------
-    compartment, correlates, words
+    compartment, correlates, words, names
         (d_sae,) texts, empty where there is nothing to say.
     share, enrichment
         (d_sae,) of the compartment; NaN where there is none.
@@ -168,6 +182,7 @@ class Headlines:
     enrichment: NDArray[np.float64]
     correlates: NDArray[np.object_]
     words: NDArray[np.object_]
+    names: NDArray[np.object_]
 
 
 def headlines(evidence: Sequence[Evidence]) -> Headlines:
@@ -194,6 +209,7 @@ def headlines(evidence: Sequence[Evidence]) -> Headlines:
         of_tag("enrichment"),
         pick([found.correlates for found in evidence]),
         pick([found.words for found in evidence]),
+        pick([found.names for found in evidence]),
     )
 
 

@@ -45,8 +45,9 @@ def summarise(
         purity and mean activation. With several data sets, also ``frequency NAME``,
         ``mean_activation NAME``, ``entropy NAME`` and ``class NAME`` of each. Where cells were
         measured, also ``compartment``, ``compartment_share`` and ``compartment_enrichment``,
-        ``correlates`` ("N:C ratio ρ 0.71") and ``seen``, all of it in words, of the data set in
-        which most measured cells have the concept (see `Evidence`).
+        ``correlates`` ("N:C ratio ρ 0.71") and ``seen``, all of it in words, and
+        ``seen_name``, without numbers, of the data set in which most measured cells have the
+        concept (see `Evidence`).
     """
     d_sae = data_sets[0].info.d_sae
     n_images = sum(data.info.n_images for data in data_sets)
@@ -102,6 +103,7 @@ def summarise(
             "compartment_enrichment": missing_where_nan(told.enrichment),
             "correlates": told.correlates,
             "seen": told.words,
+            "seen_name": told.names,
         }
     if len(data_sets) > 1:
         for data in data_sets:
