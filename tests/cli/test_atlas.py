@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from feature_data import write_feature_data
-from made_runs import make_run
+from made_runs import make_run, measure_made_run
 
 
 @pytest.fixture
@@ -145,3 +145,23 @@ def test_what_is_no_atlas_is_named(tmp_path, invoke):
         assert done.exit_code == 1
         assert "is no atlas" in done.stderr
     assert invoke("atlas", "show", tmp_path, "--html", "x.html").exit_code == 2
+
+
+def test_evidence_is_shown_written_and_switched_off(tmp_path, invoke):
+    run = make_run(tmp_path / "slide.cytosae", 60, 1, distinct=40)
+    measure_made_run(run)
+    folder = tmp_path / "atlas"
+    assert invoke("atlas", "build", run.path, "--out", folder).exit_code == 0
+    shown = invoke("atlas", "show", folder, "5").stdout
+    assert "#5 high cell area (suggested)" in shown
+    assert "measured cells suggest: cell area ρ" in shown
+    assert "nucleus" in shown
+    assert "#5" in invoke("atlas", "search", folder, "cell area").stdout
+    assert invoke("atlas", "tables", folder, "--out", tmp_path / "csv").exit_code == 0
+    pairs = pd.read_csv(tmp_path / "csv" / "correlations.csv")
+    assert pairs.loc[pairs["concept_id"] == 5, "measure"].tolist() == ["area_um2"]
+    where = pd.read_csv(tmp_path / "csv" / "compartments.csv")
+    assert where[where["concept_id"] == 5]["share"].sum() == pytest.approx(1)
+    without = tmp_path / "without"
+    assert invoke("atlas", "build", run.path, "--out", without, "--no-evidence").exit_code == 0
+    assert "measured cells" not in invoke("atlas", "show", without, "5").stdout

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made_runs import make_run, measure_made_run
 from napari_cytosae.concepts.atlas import Atlas
 from napari_cytosae.errors import AtlasError
 from napari_cytosae.export import draw_focus, write_concept_page
@@ -84,3 +85,17 @@ def test_a_focus_is_drawn_whatever_it_looks_like(atlas, tmp_path):
         draw_focus(atlas.focus(threshold), "a $title_ with all sorts", tmp_path / "focus.png")
         with Image.open(tmp_path / "focus.png") as drawn:
             assert drawn.size == (1200, 630)
+
+
+def test_the_page_shows_what_measured_cells_tell(tmp_path):
+    made = make_run(tmp_path / "slide.cytosae", 60, 1, distinct=40)
+    measure_made_run(made)
+    write_concept_page(Atlas.build(made.path, name="<i>made</i>"), 5, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not Tags(text).open
+    assert "Measured cells suggest <em>cell area ρ" in text
+    assert "In measured cells" in text
+    assert "× " in text or " ×" in text
+    assert "<em>high cell area</em> (suggested)" in text
+    write_concept_page(Atlas.build(made.path, evidence=False), 5, tmp_path / "page.html")
+    assert "measured cells" not in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -11,6 +11,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow
 from window_actions import add_smear, analysed, until
 
+from made_runs import make_run, measure_made_run
+from napari_cytosae.concepts.atlas import Atlas
 from napari_cytosae.concepts.naming import dictionary_of
 from napari_cytosae.slides import SampleSmear
 from napari_cytosae.viewer.concepts_dock import CELL, STARRED, ConceptsDock
@@ -185,3 +187,51 @@ def test_the_published_atlas_is_listed_in_focus_and_searched(
     concepts.naming.save()
     assert dictionary_of(atlas.sae_digest).name(concept) == "granules"
     assert atlas.names[concept] == "granules"
+
+
+def test_evidence_is_a_column_and_a_tab_and_gives_way_to_a_name(
+    concepts: ConceptsDock, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "slide.cytosae", 60, 1, distinct=40)
+    measure_made_run(run)
+    session = concepts.session
+    atlas = Atlas.build(run.path, name="made")
+    session.show_atlas(atlas)
+    concepts.in_focus.setChecked(False)
+    model = concepts.table.concepts
+    keys = [column.key for column in model.columns]
+    for key in ("seen", "compartment", "compartment_enrichment", "correlates"):
+        assert concepts.table.isColumnHidden(keys.index(key)) == (key != "seen")
+    at = model.index(model.row_of(5), keys.index("seen"))
+    assert model.data(at).startswith("cell area ρ")
+    assert model.data(at, Qt.ItemDataRole.FontRole).italic()
+    concepts.search.setText("cell area")
+    until(lambda: 5 in rows(concepts))
+    session.choose_concept(5)
+    concepts.tabs.setCurrentWidget(concepts.evidence)
+    QApplication.processEvents()
+    view = concepts.evidence
+    assert "(suggested)" in view.title.text()
+    assert "high cell area" in view.title.text()
+    shown = {row.words: row.numbers for row in view.rows}
+    assert shown["cell area (µm²)"].startswith("ρ 0.9") or shown["cell area (µm²)"].startswith(
+        "ρ 1"
+    )
+    assert "× its area" in shown["nucleus"]
+    assert view.grab().width() > 0
+    assert concepts.naming.suggestion.text() == "Suggested: high cell area"
+    concepts.naming.name.setText("large cell")
+    concepts.naming.save()
+    QApplication.processEvents()
+    assert "large cell" in view.title.text()
+    assert "suggested" not in view.title.text()
+
+
+def test_an_atlas_without_measured_cells_says_so(concepts: ConceptsDock, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "slide.cytosae", 6, 1)
+    concepts.session.show_atlas(Atlas.build(run.path, name="made"))
+    concepts.session.choose_concept(5)
+    concepts.tabs.setCurrentWidget(concepts.evidence)
+    QApplication.processEvents()
+    assert concepts.evidence.rows == []
+    assert "seen" not in [column.key for column in concepts.table.concepts.columns]

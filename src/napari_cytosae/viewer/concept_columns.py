@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -126,6 +126,8 @@ def columns_of(atlas: Atlas | None) -> list[Column]:
         known = {"concept_id", "star", "name", IN_CELL, IN_SLIDE, "frequency", "mean_activation"}
         return [column for column in COLUMNS if column.key in known and column.key != "frequency"]
     columns = list(COLUMNS)
+    if not any(data.info.classes for data in atlas.data_sets):
+        columns = [replace(c, shown=c.shown and c.key != "evidence") for c in columns]
     if "seen" in atlas.table:
         after = [column.key for column in columns].index("evidence") + 1
         columns[after:after] = EVIDENCE_COLUMNS

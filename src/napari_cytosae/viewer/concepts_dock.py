@@ -299,6 +299,7 @@ class ConceptsDock(QWidget):
         model.replace("star", stars)
         if self.session.atlas is not None:
             self.session.atlas.names = names
+            self.evidence.retitle()
 
     def _on_selection(self) -> None:
         """Show how strong each concept is in the selected cell."""

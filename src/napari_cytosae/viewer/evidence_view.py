@@ -132,7 +132,6 @@ class EvidenceView(QWidget):
         self.subscriptions = Subscriptions()
         self.subscriptions.connect(session.concept_changed, self.refresh)
         self.subscriptions.connect(session.atlas_changed, self.refresh)
-        self.subscriptions.connect(session.names_changed, lambda _: self._show_title())
         self.refresh()
 
     def showEvent(self, event: object) -> None:
@@ -151,7 +150,7 @@ class EvidenceView(QWidget):
         layout.setContentsMargins(0, 0, 4, 0)
         layout.setSpacing(2)
         atlas, concept = what
-        self._show_title()
+        self.retitle()
         if atlas is not None and concept is not None and concept < atlas.d_sae:
             try:
                 self._fill(layout, concept)
@@ -160,7 +159,8 @@ class EvidenceView(QWidget):
         layout.addStretch(1)
         self._area.setWidget(inner)
 
-    def _show_title(self) -> None:
+    def retitle(self) -> None:
+        """Say which concept this is, once its names are those of the dictionary."""
         atlas, concept = self._session.atlas, self._session.concept
         if atlas is None:
             self.title.setText(_NO_ATLAS)
@@ -194,9 +194,7 @@ class EvidenceView(QWidget):
             measures = data.evidence.measure_table(concept).head(_MEASURES)
             if len(measures):
                 self._note(
-                    layout,
-                    "rank correlation ρ with the cells' measures; faint: may be chance (false "
-                    f"discovery rate above {FALSE_DISCOVERY_RATE:.0%})",
+                    layout, "rank correlation ρ with the cells' measures; faint: may be chance"
                 )
                 self._add_measures(layout, measures)
 
