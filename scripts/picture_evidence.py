@@ -72,9 +72,8 @@ def draw(atlas: Atlas, ids: list[int], path: Path) -> None:
             bars.invert_yaxis()
             bars.tick_params(labelsize=7)
             bars.spines[["top", "right"]].set_visible(False)
-            words = evidence.words[concept].split("; ")
-            bars.set_title("\n".join(["; ".join(words[:2]), "; ".join(words[2:])]).strip(),
-                           fontsize=7, loc="left")  # fmt: skip
+            words = evidence.words[concept].replace("; ", "\n")
+            bars.set_title(words, fontsize=7, loc="left")
     figure.savefig(path)
 
 
