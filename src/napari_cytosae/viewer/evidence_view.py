@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_cytosae.viewer.session import Session
 
 _EMPTY = "Choose a concept to see where it is in the cells, and what it goes with."
-_NO_ATLAS = "Evidence comes with an atlas: build one from runs (Atlas ▾)."
+_NO_ATLAS = "Evidence comes with an atlas: open one (Atlas ▾), or build one with atlas build."
 _NONE = (
     "No cell of this atlas was measured. Build it anew from runs of this version, or measure their "
     "cells with measure_run."
