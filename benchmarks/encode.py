@@ -5,7 +5,7 @@ some 50 concepts are active per token. Ours goes end to end: crops are cut from 
 preprocessed, encoded and kept as CSR. The baseline is handed the crops; it runs all 12 blocks in
 float32, encodes and decodes densely, keeps the dense activations, and takes 8 crops at a time, as
 one would write it first. Rounds of both alternate, so that a busy machine slows both alike; the
-ratio is that of the medians. Peak memory is taken in a process of its own, above the float32
+ratio is that of the least times. Peak memory is taken in a process of its own, above the float32
 weights: whatever else ours needs counts, its bfloat16 copies of the weights too.
 
     python benchmarks/encode.py                    # ratio, memory, bfloat16 against float32
@@ -18,11 +18,11 @@ import json
 import math
 import multiprocessing
 import platform
-import statistics
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +32,30 @@ import timm
 import torch
 from numpy.typing import NDArray
 
-from napari_cytosae.cells import CropBatch, CropGeometry, cells_from_boxes, iter_crops
+from agreement import agreement
+from napari_cytosae.cells import (
+    CropBatch,
+    CropGeometry,
+    cells_from_boxes,
+    detect_cells,
+    iter_crops,
+)
 from napari_cytosae.concepts import EncodedBatch, EncodeOptions, encode_crops
 from napari_cytosae.models import Bundle, SparseAutoencoder, load_bundle, resolve_precision
 from napari_cytosae.models.backbone import Backbone
 from napari_cytosae.models.layouts import BackboneShape
+from napari_cytosae.models.product import Product
 from napari_cytosae.slides import Slide, sample_smear
 
 D_MODEL, DEPTH, D_SAE, BLOCK = 768, 12, 49_152, 10  # CytoSAE reads the second to last block
 ACTIVE_PER_TOKEN = 50
 CROP_PX = 256
 BASELINE_BATCH = 8
-FOCUS = 3800
-FOCUSED = f"focus {FOCUS}"
-LEAST_RATIO = {"auto": 5.0, "float32": 1.6}
+N_FOCUSED = 3_800
+AUTO, FLOAT32, FOCUSED = "auto", "float32", f"auto, {N_FOCUSED:,} concepts"
+LEAST_RATIO = {FLOAT32: 1.8, AUTO: 6.0, FOCUSED: 10.0}
 MOST_MIB = 1024.0
+BCCD = Path(__file__).resolve().parents[1] / "../shared/data/bccd"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -152,22 +161,22 @@ def measure_speed(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time the contestants in alternating rounds, after one round to warm up."""
     slide, table = make_crops(arguments.cells)
     bundle = make_bundle()
-    baseline = Baseline(bundle, arguments.device)
-    device = torch.device(arguments.device)
+    device = arguments.device
+    baseline = Baseline(bundle, device)
     crops = cut(slide, table, arguments.cells)[0].pixels
-    auto = resolve_precision("auto", device)
+    focus = np.random.default_rng(0).choice(D_SAE, N_FOCUSED, replace=False)
     configured = {
-        precision: bundle.to(device, precision) for precision in dict.fromkeys((auto, "float32"))
+        FLOAT32: bundle.to(device, "float32"),
+        AUTO: bundle.to(device, "auto"),
+        FOCUSED: bundle.focused(focus).to(device, "auto"),
     }
-    some = np.random.default_rng(0).choice(D_SAE, FOCUS, replace=False)
-    configured[FOCUSED] = bundle.focused(some.tolist()).to(device, auto)
     contestants: dict[str, Callable[[], object]] = {"baseline": lambda: baseline.encode(crops)}
-    for precision, ready in configured.items():
-        options = options_for(auto if precision == FOCUSED else precision, arguments)
-        contestants[precision] = lambda r=ready, o=options: encode(r, slide, table, o)  # type: ignore[misc]
+    for name, ready in configured.items():
+        options = options_for("float32" if name == FLOAT32 else "auto", arguments)
+        contestants[name] = lambda r=ready, o=options: encode(r, slide, table, o)  # type: ignore[misc]
 
     reference = torch.cat(baseline.encode(crops[:2])).cpu().numpy().reshape(-1, D_SAE)
-    ours = encode(configured["float32"], slide, table.iloc[:2], options_for("float32", arguments))
+    ours = encode(configured[FLOAT32], slide, table.iloc[:2], options_for("float32", arguments))
     np.testing.assert_allclose(ours[0].activations.toarray(), reference, atol=1e-3)
 
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -176,14 +185,29 @@ def measure_speed(arguments: argparse.Namespace) -> dict[str, Any]:
             elapsed = seconds(work, CLOCKS[arguments.clock])
             if number:
                 times[name].append(elapsed)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    # Whatever else the machine does only adds to a time: the least is the nearest to the work's own.
+    best = {name: min(values) for name, values in times.items()}
     return {
-        "auto": auto,
+        "auto": resolve_precision("auto", torch.device(device)),
         "active_per_token": ours[0].activations.nnz / ours[0].activations.shape[0],
-        "crops_per_second": {name: arguments.cells / value for name, value in medians.items()},
-        "ratio": {name: medians["baseline"] / medians[name] for name in configured},
+        "crops_per_second": {name: arguments.cells / value for name, value in best.items()},
+        "ratio": {name: best["baseline"] / best[name] for name in configured},
+        "matrix_products": matrix_products(CLOCKS[arguments.clock]) if device == "cpu" else {},
         "seconds": times,
     }
+
+
+def matrix_products(clock: Callable[[], float]) -> dict[str, float]:
+    """Measure this processor's rate at the MLP's product, in GFLOP/s, for each number type."""
+    rates = {}
+    rows, inner, outer = 16 * 257, D_MODEL, 4 * D_MODEL
+    with torch.inference_mode():
+        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+            x = torch.randn(rows, inner).to(dtype)
+            multiply = Product(torch.randn(outer, inner).to(dtype), torch.zeros(outer))
+            least = min(seconds(lambda: multiply(x), clock) for _ in range(12))  # noqa: B023
+            rates[name] = 2e-9 * rows * inner * outer / least
+    return rates
 
 
 def peak_mebibytes(work: Callable[[], object]) -> float:
@@ -223,54 +247,35 @@ def measure_memory(precision: str, arguments: argparse.Namespace) -> float:
     return peak_mebibytes(lambda: encode(bundle, slide, table, options))
 
 
-def top_concepts(batches: list[EncodedBatch], k: int = 10) -> list[set[int]]:
-    """Give each cell's `k` strongest concepts by mean activation."""
-    return [
-        {concept.concept_id for concept in cell.active_concepts(k=k)}
-        for batch in batches
-        for cell in batch.cells()
-    ]
-
-
-def measure_agreement(
-    bundle: Bundle, slide: Slide, table: Any, batch_cells: int, device: str
-) -> dict[str, Any]:
-    """Say how many of a cell's top 10 concepts bfloat16 and float32 have in common."""
-    ranked = {}
-    for precision in ("float32", "bfloat16"):
-        options = EncodeOptions(precision=precision, device=device, batch_cells=batch_cells)  # type: ignore[arg-type]
-        ranked[precision] = top_concepts(encode(bundle, slide, table, options))
-    shares = [
-        len(exact & rounded) / len(exact)
-        for exact, rounded in zip(ranked["float32"], ranked["bfloat16"], strict=True)
-        if exact
-    ]
-    return {
-        "cells": len(shares),
-        "mean_overlap": statistics.mean(shares),
-        "identical": statistics.mean(share == 1.0 for share in shares),
-    }
+def measure_agreement(bundle: Bundle, batches: list[CropBatch], device: str) -> dict[str, Any]:
+    """Say how far bfloat16 and float32 agree on the same crops."""
+    exact, rounded = (
+        list(encode_crops(iter(batches), bundle, EncodeOptions(precision=how, device=device)))
+        for how in ("float32", "bfloat16")
+    )
+    found = agreement(exact, rounded)
+    return asdict(found) | {"holds": found.holds}
 
 
 def agreements(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure the agreement on random weights, and on the shipped bundle where it is there."""
-    found = {
-        "random ViT-B/14": measure_agreement(
-            make_bundle(), *make_crops(arguments.cells), arguments.batch, arguments.device
-        )
-    }
-    try:
-        starter = load_bundle("starter")
-    except Exception as error:
-        print(f"The starter bundle is not here ({error}); its agreement is left out.")
-        return found
-    smear = sample_smear()
-    slide = Slide.from_array(smear.image, microns_per_pixel=smear.microns_per_pixel)
-    from napari_cytosae.cells import detect_cells
-
-    found["starter"] = measure_agreement(
-        starter, slide, detect_cells(slide).table, arguments.batch, arguments.device
-    )
+    """Measure the agreement on random weights, and on the shipped bundle's real ones."""
+    batches = cut(*make_crops(arguments.cells), batch_cells=arguments.batch)
+    found = {"random ViT-B/14": measure_agreement(make_bundle(), batches, arguments.device)}
+    fields = sorted(BCCD.rglob("*.jpg"))[::30]
+    if fields:
+        slides = [Slide.open(path) for path in fields]
+    else:
+        print("The BCCD fields are not here; the starter's agreement is that of the sample smear.")
+        smear = sample_smear()
+        slides = [Slide.from_array(smear.image, microns_per_pixel=smear.microns_per_pixel)]
+    tables = [detect_cells(slide).table for slide in slides]
+    batches = [
+        batch
+        for slide, table in zip(slides, tables, strict=True)
+        if len(table)
+        for batch in cut(slide, table, arguments.batch)
+    ]
+    found["starter"] = measure_agreement(load_bundle("starter"), batches, arguments.device)
     return found
 
 
@@ -324,7 +329,7 @@ def main() -> int:
 
     results: dict[str, Any] = {"machine": machine(arguments.clock), "cells": arguments.cells}
     print(json.dumps(results["machine"], indent=2))
-    contestants = ["baseline", "auto", "float32"]
+    contestants = ["baseline", FLOAT32, AUTO]
     on_cpu = arguments.device == "cpu"
     # Fresh processes, started before this one has anything in memory.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
@@ -334,36 +339,37 @@ def main() -> int:
             for name in contestants
         }
     results |= measure_speed(arguments)
-    results["top10_bfloat16_against_float32"] = agreements(arguments)
+    results["bfloat16_against_float32"] = agreements(arguments)
 
     met = True
     print(f"{results['active_per_token']:.1f} active concepts per token, {arguments.cells} crops")
-    print(f"{'':10}{'crops/s':>10}{'ratio':>10}{'bar':>8}{'peak MiB':>10}{'bar':>8}")
-    for name in contestants:
-        precision = results["auto"] if name == "auto" else name
-        speed, peak = results["crops_per_second"][precision], results["peak_mib"][name]
-        line = f"{name:10}{speed:10.2f}"
-        if name == "baseline":
-            line += f"{'1.00':>10}{'':8}{peak:10.0f}"
+    print(f"{'':22}{'crops/s':>10}{'ratio':>10}{'bar':>8}{'peak MiB':>10}{'bar':>8}")
+    for name, speed in results["crops_per_second"].items():
+        line = f"{name:22}{speed:10.2f}"
+        line += f"{results['ratio'].get(name, 1.0):10.2f}"
+        if name in LEAST_RATIO:
+            met &= not on_cpu or results["ratio"][name] >= LEAST_RATIO[name]
+            line += f"{f'≥ {LEAST_RATIO[name]}':>8}"
         else:
-            ratio, least = results["ratio"][precision], LEAST_RATIO[name]
-            met &= not on_cpu or (ratio >= least and peak <= MOST_MIB)
-            line += f"{ratio:10.2f}{f'≥ {least}':>8}{peak:10.0f}{f'≤ {MOST_MIB:.0f}':>8}"
-            line += f"   ({precision})"
+            line += f"{'':8}"
+        if name in results["peak_mib"]:
+            line += f"{results['peak_mib'][name]:10.0f}"
+        if name in LEAST_RATIO and name in results["peak_mib"]:
+            met &= not on_cpu or results["peak_mib"][name] <= MOST_MIB
+            line += f"{f'≤ {MOST_MIB:.0f}':>8}"
         print(line)
-    print(
-        f"{FOCUSED:10}{results['crops_per_second'][FOCUSED]:10.2f}{results['ratio'][FOCUSED]:10.2f}"
-        f"{'':8}{'':10}{'':8}   ({results['auto']}, {FOCUS:,} concepts)"
-    )
-    for name, agreement in results["top10_bfloat16_against_float32"].items():
+    rates = results["matrix_products"]
+    print(", ".join(f"{name} products {rate:.0f} GFLOP/s" for name, rate in rates.items()))
+    for name, found in results["bfloat16_against_float32"].items():
+        met &= found["holds"] or name != "starter"
         print(
-            f"top 10 of {agreement['cells']} cells, {name}: {agreement['mean_overlap']:.1%} in "
-            f"common, all ten in {agreement['identical']:.0%} of cells"
+            f"{found['cells']} cells, {name}: top 10 {found['top10']:.1%} in common, cosine "
+            f"{found['cosine']:.6f} (least {found['least_cosine']:.6f}), "
+            f"{found['flips']:.2%} flip at τ"
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
-    if on_cpu:
-        print("Every bar is met." if met else "Not every bar is met.")
+    print("Every bar is met." if met else "Not every bar is met.")
     return 0 if met else 1
 
 
