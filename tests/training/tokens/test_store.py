@@ -158,6 +158,28 @@ def test_a_damaged_shard_is_made_anew(images, bundle, tmp_path, made) -> None:
         np.testing.assert_array_equal(again[rows[crop.id]], before[row])
 
 
+def test_an_open_store_never_names_the_crops_of_another(images, bundle, tmp_path) -> None:
+    store = extract(images, bundle, tmp_path / "tokens")
+    sorted((tmp_path / "tokens" / "shards").iterdir())[1].unlink()
+    extract(images, bundle, tmp_path / "tokens")  # it comes last now
+    with pytest.raises(TrainingError, match="open it again"):
+        _ = store.crops
+
+
+def test_files_that_are_no_tokens_are_never_deleted(images, bundle, tmp_path) -> None:
+    mine = tmp_path / "model" / "shards" / "000000.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"weights")
+    with pytest.raises(TrainingError, match="no token store"):
+        extract(images, bundle, tmp_path / "model", overwrite=True)
+    assert mine.read_bytes() == b"weights"
+    store = extract(images, bundle, tmp_path / "tokens")
+    other = store.path / "shards" / "mine.safetensors"
+    other.write_bytes(b"weights")
+    extract(images, bundle, store.path)
+    assert other.read_bytes() == b"weights"
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x"}'])
 def test_a_damaged_description_is_named(images, bundle, tmp_path, content: str) -> None:
     store = extract(images, bundle, tmp_path / "tokens")

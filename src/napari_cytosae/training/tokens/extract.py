@@ -1,7 +1,7 @@
 """Make the tokens of images, once, into a store; stopped anywhere, it goes on where it was."""
 
-import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -161,8 +161,15 @@ class _Extraction:
         Raises
         ------
         TrainingError
-            Others would be deleted that are whole, and `overwrite` does not allow it.
+            Others would be deleted that are whole, and `overwrite` does not allow it; or the
+            folder's files are not a store's.
         """
+        if not begun and self._shards():
+            # A store's description is written before its first shard.
+            raise TrainingError(
+                f"{self.out / store.SHARDS} holds files already, but {self.out} is no token store. "
+                "Choose another folder."
+            )
         wanted = {crop.id for crop in plan.crops}
         good, damaged, others = [], [], []
         taken: set[str] = set()
@@ -175,7 +182,7 @@ class _Extraction:
                 taken |= about.covered
             else:
                 others.append(about)
-        if others and begun and not overwrite:
+        if others and not overwrite:
             raise TrainingError(self._refusal(others, wanted))
         for path in [*damaged, *(about.path for about in others)]:
             path.unlink()
@@ -260,7 +267,7 @@ class _Extraction:
             self.out / store.IMAGES,
             lambda temporary: store.write_crop_table(temporary, [crops[name] for name in ids]),
         )
-        identity = hashlib.sha256(json.dumps([self.key, ids]).encode()).hexdigest()
+        identity = store.identity_of(self.key, ids)
         content = {
             **self._about("finished"),
             "shape": [len(ids), self.tokens, self.model.d_model],
@@ -284,7 +291,8 @@ class _Extraction:
         }
 
     def _shards(self) -> list[Path]:
-        return sorted((self.out / store.SHARDS).glob(f"*{_SUFFIX}"))
+        found = (self.out / store.SHARDS).glob(f"*{_SUFFIX}")
+        return sorted(path for path in found if re.fullmatch(r"\d{6,}", path.stem, re.ASCII))
 
     def _check_room(self, missing: int) -> None:
         needed = missing * self.tokens * self.model.d_model * 2

@@ -1,6 +1,7 @@
 """Tokens on disk, extracted once: a folder of shards that is read a few images at a time."""
 
 import csv
+import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -102,8 +103,17 @@ class TokenStore:
 
     @cached_property
     def crops(self) -> tuple[Crop, ...]:
-        """The crops that the tokens were made of, in their order."""
-        return read_crop_table(self.path / IMAGES)
+        """The crops that the tokens were made of, in their order.
+
+        Raises
+        ------
+        TrainingError
+            Their table is damaged, or is of an extraction that came after this store was opened.
+        """
+        found = read_crop_table(self.path / IMAGES)
+        if identity_of(str(self._about.get("key")), [crop.id for crop in found]) != self.identity:
+            raise TrainingError(f"{self.path} has changed since it was opened; open it again.")
+        return found
 
     @property
     def labels(self) -> list[str]:
@@ -139,6 +149,11 @@ class TokenStore:
             self._about.get("preprocessing"), str(self.path / ABOUT)
         )
         return TokenModel(backbone, preprocessing, str(self._about.get("backbone", "")))
+
+
+def identity_of(key: str, ids: Sequence[str]) -> str:
+    """Give the SHA-256 over what made the tokens, and of which crops in which order."""
+    return hashlib.sha256(json.dumps([key, list(ids)]).encode()).hexdigest()
 
 
 def read_about(folder: Path) -> dict[str, Any]:
