@@ -235,3 +235,20 @@ def test_an_atlas_without_measured_cells_says_so(concepts: ConceptsDock, tmp_pat
     QApplication.processEvents()
     assert concepts.evidence.rows == []
     assert "seen" not in [column.key for column in concepts.table.concepts.columns]
+
+
+def test_an_atlas_is_built_from_a_folder_of_runs(concepts: ConceptsDock, tmp_path: Path) -> None:
+    for number in (1, 2):
+        make_run(tmp_path / "runs" / f"slide-{number}.cytosae", 5, number)
+    concepts.build_atlas(tmp_path / "runs", tmp_path / "atlas")
+    until(lambda: not concepts.jobs.busy and concepts.jobs.idle)
+    atlas = concepts.session.atlas
+    assert atlas is not None, concepts.message.text()
+    assert len(atlas.data_sets[0]) == 10
+    assert Atlas.open(tmp_path / "atlas").finished
+    assert concepts.cancel.isHidden()
+    (tmp_path / "empty").mkdir()
+    concepts.build_atlas(tmp_path / "empty", tmp_path / "other")
+    until(lambda: not concepts.jobs.busy and concepts.jobs.idle)
+    assert concepts.message.text()
+    assert concepts.session.atlas is atlas

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
-from napari_cytosae.concepts.atlas import Atlas, is_atlas, is_published
+from napari_cytosae.concepts.atlas import Atlas, BuildProgress, is_atlas, is_published
 from napari_cytosae.errors import AtlasError
 from napari_cytosae.models.registry import bundle_folders
+from napari_cytosae.viewer.jobs import told
 
 SHIPPED_ATLAS = "atlas"
 """Folder of an atlas within a bundle's."""
@@ -27,6 +29,19 @@ def open_atlas_job(folder: Path, cancelled: Callable[[], bool]) -> Generator[Atl
         atlas = Atlas.from_published(published)
     _ = atlas.table  # what takes time is done here, not in the window
     yield atlas
+
+
+def build_atlas_job(
+    sources: Path, out: Path, cancelled: Callable[[], bool]
+) -> Generator[BuildProgress | Atlas, None, None]:
+    """Count the concepts of all runs in a folder into an atlas; stopped, it goes on next time."""
+
+    def work(tell: Callable[[Any], None]) -> Atlas:
+        atlas = Atlas.build(sources, out=out, progress=tell, cancelled=cancelled)
+        _ = atlas.table
+        return atlas
+
+    yield from told(work)
 
 
 def _published_in(folder: Path) -> list[Path]:

@@ -26,11 +26,11 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_cytosae.concepts.atlas import Atlas, Focus, ReferencePicture
+from napari_cytosae.concepts.atlas import Atlas, BuildProgress, Focus, ReferencePicture
 from napari_cytosae.concepts.naming import Names, Stars
 from napari_cytosae.errors import CytoSAEError, NamesError
 from napari_cytosae.viewer.atlas_plots import ConceptScatter, FocusPlot
-from napari_cytosae.viewer.atlas_work import open_atlas_job, shipped_atlas
+from napari_cytosae.viewer.atlas_work import build_atlas_job, open_atlas_job, shipped_atlas
 from napari_cytosae.viewer.concept_columns import IN_CELL, IN_SLIDE, columns_of, values_of
 from napari_cytosae.viewer.concept_table import ConceptTable
 from napari_cytosae.viewer.concept_table_model import mask_of
@@ -50,6 +50,13 @@ if TYPE_CHECKING:
 
 _HEIGHT = 300  # px, of the dock below the canvas
 EVERYWHERE, SLIDE, CELL, STARRED = "everywhere", "slide", "cell", "starred"
+_STOPPED = "Stopped. What was counted is kept: build it again, and it goes on from there."
+_BUILDING = {
+    "open": "Opening the runs",
+    "count": "Counting cells",
+    "encode": "Encoding images",
+    "write": "Writing the atlas",
+}
 _EMPTY = (
     "Analyse an image to list the concepts of its cells, or open an atlas to see what each concept "
     "is over whole data sets."
@@ -85,6 +92,7 @@ class ConceptsDock(QWidget):
         self.atlas_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.atlas_button)
         menu.addAction("Open an atlas, or import published data…", self._ask_for_atlas)
+        menu.addAction("Build one from runs…", self._ask_for_runs)
         self.save_action = menu.addAction("Save the atlas…", self._ask_where_to_save)
         self.close_action = menu.addAction("Close the atlas", lambda: self.session.show_atlas(None))
         self.atlas_button.setMenu(menu)
@@ -117,6 +125,12 @@ class ConceptsDock(QWidget):
         top.addWidget(self.in_focus)
         top.addWidget(self.columns)
         self.table = ConceptTable()
+        self.cancel = QToolButton()
+        self.cancel.setText("■ Cancel")
+        self.cancel.setToolTip(
+            "Stop building; what is counted is kept, and gone on with next time."
+        )
+        self.cancel.hide()
         self.message = QElidingLabel(_EMPTY)
         self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         left = QWidget()
@@ -126,6 +140,7 @@ class ConceptsDock(QWidget):
         column.addWidget(self.table, 1)
         below = QHBoxLayout()
         below.addWidget(self.message, 1)
+        below.addWidget(self.cancel)
         below.addWidget(self.count)
         column.addLayout(below)
 
@@ -170,8 +185,10 @@ class ConceptsDock(QWidget):
         self.gallery.go_to.connect(self._go_to)
         self.naming.failed.connect(self._say)
         self.tabs.currentChanged.connect(self._fill_plots)
-        self.jobs.yielded.connect(session.show_atlas)
-        self.jobs.failed.connect(lambda error: self._say(str(error)))
+        self.jobs.yielded.connect(self._on_answer)
+        self.jobs.failed.connect(lambda error: self._on_end(str(error)))
+        self.jobs.finished.connect(lambda whole: self._on_end("" if whole else _STOPPED))
+        self.cancel.clicked.connect(self.jobs.cancel)
         self.subscriptions = Subscriptions()
         for signal, slot in (
             (session.results_changed, self._on_results),
@@ -441,6 +458,34 @@ class ConceptsDock(QWidget):
         name = QFileDialog.getExistingDirectory(self, "An atlas, or published feature data")
         if name:
             self.open_atlas(Path(name))
+
+    def build_atlas(self, sources: Path, out: Path) -> None:
+        """Count the runs of a folder into an atlas, and show it."""
+        self.cancel.show()
+        self._say(f"Opening the runs of {sources.name} …")
+        self.jobs.start(lambda cancelled: build_atlas_job(sources, out, cancelled))
+
+    def _ask_for_runs(self) -> None:
+        sources = QFileDialog.getExistingDirectory(self, "A folder of runs")
+        if not sources:
+            return
+        out, _ = QFileDialog.getSaveFileName(
+            self, "Keep the atlas as a folder", str(Path(sources) / "atlas.cytosae-atlas")
+        )
+        if out:
+            self.build_atlas(Path(sources), Path(out))
+
+    def _on_answer(self, answer: BuildProgress | Atlas) -> None:
+        if isinstance(answer, BuildProgress):
+            far = f": {answer.done:,} of {answer.total:,}" if answer.total else ""
+            self._say(f"{_BUILDING[answer.stage]}{far}")
+        else:
+            self.session.show_atlas(answer)
+
+    def _on_end(self, words: str) -> None:
+        self.cancel.hide()
+        if words:
+            self._say(words)
 
     def _ask_where_to_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -125,3 +127,31 @@ def _numbered(
     except Exception as error:
         yield job_id, _Broke(error)
     return job_id
+
+
+def told(work: Callable[[Callable[[Any], None]], Any]) -> Generator[Any, None, None]:
+    """Run work that calls back, and yield what it tells and returns.
+
+    It runs in a thread of its own, since a callback cannot yield; where nobody reads any more, what
+    it still tells is dropped.
+    """
+    waiting: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            waiting.put(("done", work(lambda value: waiting.put(("told", value)))))
+        except BaseException as error:
+            waiting.put(("broke", error))
+
+    thread = threading.Thread(target=run, name="cytosae-work")
+    thread.start()
+    try:
+        while True:
+            kind, value = waiting.get()
+            if kind == "broke":
+                raise value
+            yield value
+            if kind == "done":
+                return
+    finally:
+        thread.join()

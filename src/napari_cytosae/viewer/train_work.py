@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from napari_cytosae.training.tokens import (
     extract_tokens,
     gather_images,
 )
+from napari_cytosae.viewer.jobs import told
 
 TOKENS, SAE = "tokens", "sae"
 
@@ -121,32 +120,4 @@ def train_job(
         bundle = save_as_bundle(trained, store, request.out / SAE, request.out.name)
         return TrainDone(bundle, trained)
 
-    yield from _told(work)
-
-
-def _told(work: Callable[[Callable[[Any], None]], Any]) -> Generator[Any, None, None]:
-    """Run work that calls back, and yield what it tells and returns.
-
-    It runs in a thread of its own, since a callback cannot yield; where nobody reads any more, what
-    it still tells is dropped.
-    """
-    told: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            told.put(("done", work(lambda value: told.put(("told", value)))))
-        except BaseException as error:
-            told.put(("broke", error))
-
-    thread = threading.Thread(target=run, name="cytosae-train")
-    thread.start()
-    try:
-        while True:
-            kind, value = told.get()
-            if kind == "broke":
-                raise value
-            yield value
-            if kind == "done":
-                return
-    finally:
-        thread.join()
+    yield from told(work)
