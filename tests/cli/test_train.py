@@ -94,6 +94,8 @@ def test_settings_come_from_a_file_a_preset_or_options(store, tmp_path, invoke, 
     )
     assert topk.exit_code == 0, topk.stderr
     assert "more are active than the 3" in topk.stderr
+    recipe = json.loads((tmp_path / "d" / "training.json").read_text())["config"]
+    assert recipe["ghost_gradients"] is False
     both = train(invoke, store, tmp_path / "e", "--preset", "quick", "--config", file)
     assert (both.exit_code, "not both" in both.stderr) == (1, True)
     file.write_text('{"l2": 1}')

@@ -248,6 +248,9 @@ def _recipe(
         given["batch_images"] = None
     if given.get("activation") == "relu":
         given.setdefault("k", None)
+    elif "activation" in given:
+        # Made for ReLU: with these, silent concepts that ghosts revive throw the training off.
+        given.setdefault("ghost_gradients", False)
     return replace(recipe, **given)
 
 

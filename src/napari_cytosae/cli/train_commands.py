@@ -142,7 +142,10 @@ def train_sae(
     k: Annotated[int | None, typer.Option(min=1, help="For topk and batchtopk.")] = None,
     ghost_gradients: Annotated[
         bool | None,
-        typer.Option("--ghosts/--no-ghosts", help="Whether silent concepts get ghost gradients."),
+        typer.Option(
+            "--ghosts/--no-ghosts",
+            help="Whether silent concepts get ghost gradients. [default: with relu]",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and order.")] = None,
     name: Annotated[

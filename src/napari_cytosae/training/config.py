@@ -44,7 +44,8 @@ class SaeTrainingConfig:
     seed
         Of the initial weights and of the order of the tokens.
     ghost_gradients
-        Whether silent concepts get a gradient from what the others leave unexplained.
+        Whether silent concepts get a gradient from what the others leave unexplained. Made for
+        ReLU: trainings with BatchTopK were seen to diverge with it, and not without.
     dead_feature_window
         A concept is silent once it has not been active for more than so many steps.
     b_dec_init
