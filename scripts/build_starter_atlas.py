@@ -27,6 +27,7 @@ from napari_cytosae.cells import CropGeometry, cells_from_boxes, crop_boxes
 from napari_cytosae.cells.crops import read_reflected
 from napari_cytosae.concepts.atlas import Atlas
 from napari_cytosae.concepts.atlas.data_set import DataSet
+from napari_cytosae.concepts.durable import LOCK_NAME
 from napari_cytosae.models import Bundle
 from napari_cytosae.slides import Slide, sample_smear
 from starter.fields import bccd_boxes
@@ -72,6 +73,7 @@ def main() -> None:
         target / "drawn", name="drawn cells", tissue="blood", bundle=bundle, k=job.k
     )
     whole.merge(drawn).save(target, overwrite=True)
+    (target / LOCK_NAME).unlink(missing_ok=True)  # says which computer wrote it
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
     if job.work is None:

@@ -49,11 +49,17 @@ def _published_in(folder: Path) -> list[Path]:
 
 
 def shipped_atlas(sae_digest: str | None) -> Path | None:
-    """Find the atlas that a bundle on this computer brings along for its SAE."""
+    """Find the atlas that a bundle on this computer brings along for its SAE.
+
+    An atlas that cannot be read is passed over: a damaged bundle must not hide another's.
+    """
     if sae_digest is None:
         return None
     for folder in bundle_folders():
         path = folder / SHIPPED_ATLAS
-        if is_atlas(path) and Atlas.open(path).sae_digest == sae_digest:
-            return path
+        try:
+            if is_atlas(path) and Atlas.open(path).sae_digest == sae_digest:
+                return path
+        except AtlasError:
+            continue
     return None
