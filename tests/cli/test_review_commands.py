@@ -60,3 +60,24 @@ def test_what_cannot_be_is_told(atlas, tmp_path, invoke):
     alone.write_text("concept,rating\n1,clear\n")
     done = invoke("atlas", "agreement", alone)
     assert (done.exit_code, "two reviewers" in done.stderr) == (1, True)
+
+
+def test_peoples_words_are_shown_as_they_are(tmp_path, invoke):
+    for who, rating in (("[red]Ada", "clear"), ("Ben|x", "partly")):
+        lines = ["concept,rating,name,reviewer", f"1,{rating},<b>a|b</b>,{who}", f"2,clear,,{who}"]
+        (tmp_path / f"{who[-1]}.csv").write_text("\n".join(lines) + "\n")
+    report = tmp_path / "report.md"
+    done = invoke("atlas", "agreement", tmp_path / "a.csv", tmp_path / "x.csv", "--out", report)
+    assert done.exit_code == 0, done.stderr
+    assert "[red]Ada and Ben|x (Cohen)" in done.stdout
+    text = report.read_text(encoding="utf-8")
+    assert r"| concept | \[red\]Ada | Ben\|x |" in text
+    assert r"| 1 | clear: \<b\>a\|b\</b\> |" in text
+
+
+def test_concepts_without_pictures_are_counted(atlas, tmp_path, invoke):
+    done = invoke("atlas", "review", atlas, "--out", tmp_path / "r", "--reviewer", "A", "-k", 1)
+    assert done.exit_code == 0, done.stderr
+    page = (tmp_path / "r" / "review.html").read_text(encoding="utf-8")
+    assert page.count("No image is at hand") > 0
+    assert f"{page.count('No image is at hand')} of the concepts" in done.stderr

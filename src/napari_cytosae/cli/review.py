@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from napari_cytosae.cli.console import note, plain_table, results
 from napari_cytosae.errors import NamesError
 
@@ -56,7 +58,7 @@ def begin_review(
     for file in files.values():
         if file.exists() and list(read_sheet(file).concepts) != concepts:
             raise NamesError(f"{file} is of other concepts. Choose another folder for this review.")
-    pictures = write_review_page(atlas, concepts, out / "review.html", k)
+    pictures, without = write_review_page(atlas, concepts, out / "review.html", k)
     for name, file in files.items():
         if file.exists():
             note(f"{file} is there already, and is kept.")
@@ -66,6 +68,8 @@ def begin_review(
         f"{len(concepts)} concepts, {pictures:,} pictures: {out / 'review.html'}. Each reviewer fills "
         f"in a sheet: {', '.join(file.name for file in files.values())}."
     )
+    if without:
+        note(f"{without} of the concepts have no cell whose image is at hand; leave those empty.")
     note(f"Then: napari-cytosae atlas agreement {out}/review-*.csv")
 
 
@@ -88,7 +92,7 @@ def tell_agreement(paths: list[Path], out: Path | None, seed: int) -> None:
     found = compare_sheets(sheets, seed=seed)
     table = plain_table("reviewers", "kappa", "95 %", "concepts", right=("kappa", "concepts"))
     for (one, other), kappa in found.pairs.items():
-        table.add_row(f"{one} and {other} (Cohen)", *_kappa(kappa))
+        table.add_row(escape(f"{one} and {other} (Cohen)"), *_kappa(kappa))
     if found.fleiss is not None:
         table.add_row("all (Fleiss)", *_kappa(found.fleiss))
     results().print(table)
@@ -118,21 +122,26 @@ def _report(sheets: list[ReviewSheet], found: Agreement) -> str:
     lines = [
         "# Blinded review",
         "",
-        f"{len(found.reviewers)} reviewers ({', '.join(found.reviewers)}) looked at the same cells of "
-        f"{len(sheets[0].concepts)} concepts, without labels, names or values.",
+        f"{len(found.reviewers)} reviewers ({_plain(', '.join(found.reviewers))}) looked at the same "
+        f"cells of {len(sheets[0].concepts)} concepts, without labels, names or values.",
         "",
         "| reviewers | kappa | 95 % | concepts |",
         "| --- | --- | --- | --- |",
     ]
-    rows = [(f"{a} and {b} (Cohen)", kappa) for (a, b), kappa in found.pairs.items()]
+    rows = [(_plain(f"{a} and {b} (Cohen)"), kappa) for (a, b), kappa in found.pairs.items()]
     if found.fleiss is not None:
         rows.append(("all (Fleiss)", found.fleiss))
     lines += [f"| {who} | {' | '.join(_kappa(kappa))} |" for who, kappa in rows]
     lines += ["", "Intervals: percentiles over 2,000 draws of concepts with replacement.", ""]
-    lines += ["| concept |" + "".join(f" {sheet.reviewer} |" for sheet in sheets)]
+    lines += ["| concept |" + "".join(f" {_plain(sheet.reviewer)} |" for sheet in sheets)]
     lines += ["| --- |" + " --- |" * len(sheets)]
     for concept in sheets[0].concepts:
         said = [sheet.answers.get(concept, Answer()) for sheet in sheets]
-        cells = [f"{a.rating}{': ' + a.name if a.name else ''}".replace("|", "/") for a in said]
+        cells = [_plain(f"{a.rating}{': ' + a.name if a.name else ''}") for a in said]
         lines.append(f"| {concept} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Keep people's words from being read as Markdown or HTML."""
+    return re.sub(r"([\\`*_\[\]|<>])", r"\\\1", " ".join(text.split()))

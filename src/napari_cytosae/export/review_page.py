@@ -14,7 +14,9 @@ from napari_cytosae.errors import AtlasError
 from napari_cytosae.export.atlas_page import PAGE_STYLE, crop_and_map
 
 
-def write_review_page(atlas: Atlas, concepts: Sequence[int], path: Path, k: int = 10) -> int:
+def write_review_page(
+    atlas: Atlas, concepts: Sequence[int], path: Path, k: int = 10
+) -> tuple[int, int]:
     """Write the cells that show each concept best, without labels, names, values or file names.
 
     Data sets are mixed, in an order drawn by the concept's number, so that not even the camera says
@@ -33,7 +35,7 @@ def write_review_page(atlas: Atlas, concepts: Sequence[int], path: Path, k: int 
 
     Returns
     -------
-    How many pictures it holds.
+    How many pictures it holds, and how many concepts are without any.
 
     Raises
     ------
@@ -42,13 +44,14 @@ def write_review_page(atlas: Atlas, concepts: Sequence[int], path: Path, k: int 
     RunError
         The page cannot be written.
     """
-    sections, count = [], 0
+    sections, count, without = [], 0, 0
     with ReferencePictures() as pictures:
         for place, concept in enumerate(concepts, start=1):
             found = [p for data in atlas for p in pictures.of(data, concept, k)]
             order = np.random.default_rng(concept).permutation(len(found))
             shown = [crop_and_map(found[i]) for i in order if found[i].crop is not None]
             count += len(shown)
+            without += not shown
             cells = "".join(f"<figure><div>{images}</div></figure>" for images in shown)
             sections.append(
                 f'<h2 id="c{concept}">{place} <span class="soft">· concept {concept}</span></h2>'
@@ -72,4 +75,4 @@ def write_review_page(atlas: Atlas, concepts: Sequence[int], path: Path, k: int 
         + "\n</body></html>\n"
     )
     write_durably(path, lambda part: part.write_text(page, encoding="utf-8"))
-    return count
+    return count, without

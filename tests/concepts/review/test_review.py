@@ -51,6 +51,12 @@ def test_cohens_kappa_is_scikit_learns():
     assert found.value == pytest.approx(cohen_kappa_score(first, second))
     assert found.low < found.value < found.high
     assert found.concepts == 60
+    with pytest.raises(NamesError, match="at least one"):
+        cohen_kappa([], [])
+    hand = cohen_kappa(
+        ["yes"] * 25 + ["no"] * 25, ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    )
+    assert hand.value == pytest.approx(0.4)  # p_o = 35/50, p_e = 0.5 · 0.6 + 0.5 · 0.4
     assert np.isnan(cohen_kappa(["clear"] * 4, ["clear"] * 4).value)
     assert cohen_kappa(["clear", "partly"] * 5, ["clear", "partly"] * 5).value == 1
 
@@ -92,6 +98,14 @@ def test_a_sheet_that_is_none_is_named(tmp_path, content, words):
         read_sheet(path)
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_what_spreadsheets_make_of_a_sheet_is_read(tmp_path, mark):
+    path = sheet("Ada", "clear", "", "partly").save(tmp_path / "ada.csv")
+    path.write_text("\ufeff" + path.read_text().replace(",", mark) + mark * 6 + "\n", "utf-8")
+    read = read_sheet(path)
+    assert (read.reviewer, read.ratings()) == ("Ada", {7: "clear", 9: "partly"})
+
+
 def test_reviewers_are_compared_on_what_they_share():
     ada = sheet("Ada", "clear", "clear", "partly", "unclear", "")
     ben = sheet("Ben", "clear", "partly", "partly", "unclear", "clear")
@@ -111,6 +125,8 @@ def test_reviewers_are_compared_on_what_they_share():
         compare_sheets([ada])
     with pytest.raises(NamesError, match="one reviewer"):
         compare_sheets([ada, sheet("Ada", "clear")])
+    with pytest.raises(NamesError, match="different concepts"):
+        compare_sheets([ada, sheet("Kim", "clear")])
     other = sheet("Kim", "clear")
     other.sae_digest = "xyz"
     with pytest.raises(NamesError, match="different autoencoders"):

@@ -74,7 +74,14 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str], *, seed: int = 0) -
         (n,) ratings of the same concepts.
     seed
         Of the interval's draws.
+
+    Raises
+    ------
+    NamesError
+        Nothing is rated.
     """
+    if not len(first):
+        raise NamesError("Cohen's kappa needs at least one concept that both have rated.")
     names = sorted({*first, *second})
     codes = np.array([[names.index(a), names.index(b)] for a, b in zip(first, second, strict=True)])
     size = len(names)
@@ -127,7 +134,8 @@ def compare_sheets(sheets: Sequence[ReviewSheet], *, seed: int = 0) -> Agreement
     Raises
     ------
     NamesError
-        There are fewer than two, they are of different autoencoders, or two of one reviewer.
+        There are fewer than two, they are of different autoencoders or of different concepts, or
+        two are of one reviewer.
     """
     if len(sheets) < 2:
         raise NamesError("Agreement needs the sheets of two reviewers or more.")
@@ -136,6 +144,8 @@ def compare_sheets(sheets: Sequence[ReviewSheet], *, seed: int = 0) -> Agreement
     names = tuple(sheet.reviewer for sheet in sheets)
     if len(set(names)) < len(names):
         raise NamesError("Two sheets are of one reviewer; say in each who filled it in.")
+    if len({frozenset(sheet.concepts) for sheet in sheets}) > 1:
+        raise NamesError("These sheets are of different reviews: they ask for different concepts.")
     ratings = [sheet.ratings() for sheet in sheets]
     pairs = {}
     for (one, a), (other, b) in combinations(zip(names, ratings, strict=True), 2):

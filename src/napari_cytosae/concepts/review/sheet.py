@@ -98,6 +98,9 @@ class ReviewSheet:
 def read_sheet(path: str | Path) -> ReviewSheet:
     """Read a sheet, filled in or not.
 
+    Spreadsheets of some languages part columns by semicolons or tabs, and leave empty rows at the
+    end: both are read.
+
     Raises
     ------
     NamesError
@@ -106,7 +109,9 @@ def read_sheet(path: str | Path) -> ReviewSheet:
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            heading = file.readline()
+            file.seek(0)
+            rows = list(csv.DictReader(file, delimiter=_delimiter(heading)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise NamesError(f"{path} cannot be read ({error}).") from error
     if not rows or not {"concept", "rating"} <= rows[0].keys():
@@ -115,10 +120,12 @@ def read_sheet(path: str | Path) -> ReviewSheet:
         )
     answers: dict[int, Answer] = {}
     for number, row in enumerate(rows, start=2):
+        if not any(isinstance(value, str) and value.strip() for value in row.values()):
+            continue
         try:
-            concept = int(row["concept"])
+            concept = _whole_number(row["concept"])
             answer = Answer(row["rating"] or "", row.get("name") or "", row.get("notes") or "")
-        except (ValueError, TypeError, NamesError) as error:
+        except NamesError as error:
             raise NamesError(f"{path}, row {number}: {error}") from error
         if concept in answers:
             raise NamesError(f"{path}, row {number}: concept {concept} is there twice.")
@@ -126,3 +133,14 @@ def read_sheet(path: str | Path) -> ReviewSheet:
     first = rows[0]
     who = (first.get("reviewer") or "").strip() or path.stem
     return ReviewSheet(list(answers), who, (first.get("sae") or "").strip(), answers)
+
+
+def _delimiter(heading: str) -> str:
+    return max(",;\t", key=heading.count)
+
+
+def _whole_number(text: str | None) -> int:
+    try:
+        return int(text or "")
+    except ValueError:
+        raise NamesError(f"{text or ''!r} is no concept's number.") from None
