@@ -17,6 +17,9 @@ from napari_cytosae.slides.virtual import TileMaker
 
 _TONE_BAND_ROWS = 1024
 
+# A first guess at the tones looks at so many windows along each side, of so many px.
+_GLANCES, _GLANCE_PX = 5, 256
+
 
 class Levels:
     """What a slide reads from.
@@ -67,6 +70,21 @@ class Levels:
             for top in range(0, height, _TONE_BAND_ROWS)
         )
 
+    @cached_property
+    def rough_tones(self) -> Tones:
+        """What a few windows of the smallest stored level suggest, before smaller ones are made."""
+        source = self._sources[self.stored - 1]
+        if self.maker is None or self.maker.complete or source.dtype in (np.uint8, np.bool_):
+            return self.tones
+        height, width = self.shapes[self.stored - 1]
+        side = min(_GLANCE_PX, height, width)
+        tops, lefts = (
+            np.linspace(0, length - side, _GLANCES).astype(int).tolist()
+            for length in (height, width)
+        )
+        windows = [(top, left, top + side, left + side) for top in tops for left in lefts]
+        return Tones.measured(self.values(window, self.stored - 1)[0] for window in windows)
+
     def checked(self, y: int, x: int, height: int, width: int, level: int) -> tuple[Box, int]:
         """Return the window that is meant, and its level.
 
@@ -101,10 +119,12 @@ class Levels:
                 "is there."
             ) from error
 
-    def rgb(self, window: Box, level: int) -> tuple[NDArray[np.uint8], list[Box], Exception | None]:
+    def rgb(
+        self, window: Box, level: int, tones: Tones | None = None
+    ) -> tuple[NDArray[np.uint8], list[Box], Exception | None]:
         """Read a window as (H, W, 3) uint8, white where it is damaged; see `read_around`."""
         block, gaps, error = self.values(window, level)
-        pixels = self.tones.apply(block)
+        pixels = (tones or self.tones).apply(block)
         for y0, x0, y1, x1 in gaps:
             pixels[y0 - window[0] : y1 - window[0], x0 - window[1] : x1 - window[1]] = 255
         return pixels, gaps, error
@@ -135,8 +155,14 @@ class Levels:
         if self.maker is not None and not wait and level >= self.stored:
             self._check_open()
             made = self.maker.read_made(level - self.stored, box, 0 if values else 255)
-            return made if values else self.tones.apply(made)
-        return self.values(box, level)[0] if values else self.rgb(box, level)[0]
+            return made if values else self._shown_tones.apply(made)
+        if values:
+            return self.values(box, level)[0]
+        return self.rgb(box, level, tones=None if wait else self._shown_tones)[0]
+
+    @property
+    def _shown_tones(self) -> Tones:
+        return self.tones if self.maker is None or self.maker.complete else self.rough_tones
 
     def _check_open(self) -> None:
         if not self._is_open():

@@ -243,6 +243,11 @@ class Slide:
         return self._levels.tones.black, self._levels.tones.white
 
     @property
+    def rough_value_range(self) -> tuple[float, float]:
+        """The same as a few windows suggest, where levels have still to be made."""
+        return self._levels.rough_tones.black, self._levels.rough_tones.white
+
+    @property
     def associated(self) -> tuple[str, ...]:
         """Names of the pictures of the glass beside the scan: ``"label"``, ``"macro"``, ….
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from napari_cytosae.errors import ChannelsError
 from napari_cytosae.slides import Slide, image_stem
 from napari_cytosae.slides.level_array import LevelArray
+from napari_cytosae.viewer.level_making import make_levels_beside
+from napari_cytosae.viewer.slide_key import SLIDE_KEY
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
 LayerData = tuple[Any, dict[str, Any], str]
-
-# Where a layer's metadata keep the slide that it shows.
-SLIDE_KEY = "cytosae_slide"
 
 # An image of one level that is no larger than this is shown as one array in memory.
 _IN_MEMORY_PX = 1 << 24
@@ -68,9 +67,11 @@ def slide_layer(slide: Slide) -> LayerData:
     }
     if slide.pixel_size_um is not None:
         settings |= {"scale": slide.pixel_size_um, "units": ("um", "um")}
+    # Outside a window, whoever reads the layer waits for what it reads.
+    beside = not slide.levels_made and make_levels_beside(slide)
     if slide.is_grey:
-        settings["contrast_limits"] = slide.value_range
-    levels = slide.pyramid(values=slide.is_grey)
+        settings["contrast_limits"] = slide.rough_value_range if beside else slide.value_range
+    levels = slide.pyramid(values=slide.is_grey, wait=not beside)
     if len(levels) == 1 and slide.shape[0] * slide.shape[1] <= _IN_MEMORY_PX:
         return levels[0][:], settings, "image"
     return levels, settings | {"multiscale": True}, "image"
