@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,19 +38,23 @@ def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "scan.tif"
 
 
-def test_levels_come_while_the_layer_is_shown(
+def test_levels_and_thumbnail_come_while_the_layer_is_shown(
     viewer: napari.Viewer, scan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = []
+    made = threading.Event()
+    begin = Slide.make_levels
     monkeypatch.setattr(
-        napari.layers.Image, "refresh", lambda self, *a, **k: drawn.append(self.name)
+        Slide, "make_levels", lambda self: iter(begin(self) if made.wait(30) else ())
     )
     open_in(viewer, scan)
     (layer,) = viewer.layers
     slide = layer.metadata[SLIDE_KEY]
     assert len(layer.data) == 3
+    assert (layer.thumbnail[..., :3] == 255).any()
+    made.set()
     until(lambda: slide.levels_made and not level_making._under_way)
-    assert "scan" in drawn
+    assert layer.thumbnail[..., :3].max() < 255
+    assert layer.get_value((700, 900))[1].max() < 255  # on the level that is on show
     expected = reduce(reduce(tifffile.imread(scan)))
     np.testing.assert_array_equal(np.asarray(layer.data[2]), expected)
 

@@ -1,11 +1,14 @@
 """Reading around damage: which tiles under a window cannot be decoded, and everything else."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cytosae.errors import UnreachableImageError
 from napari_cytosae.slides.axes import Axes, PixelSource, plane_shape, read_window
 from napari_cytosae.slides.chunks import Edges, pieces_within
 
@@ -20,6 +23,23 @@ DAMAGE = (
 
 # A source that does not say how it is stored is tried in pieces of this side.
 _PIECE_PX = 256
+
+
+@contextmanager
+def reachable(name: str) -> Iterator[None]:
+    """Say that a slide is out of reach where reading from it fails.
+
+    Raises
+    ------
+    UnreachableImageError
+        In place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UnreachableImageError(
+            f"{name} can no longer be read ({error}); see that its disk or network drive is there."
+        ) from error
 
 
 def chunk_shape(source: PixelSource, axes: Axes) -> tuple[int, int]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cytosae.errors import ImageError, UnreachableImageError
+from napari_cytosae.errors import DamagedImageError, ImageError
 from napari_cytosae.slides.axes import Axes, PixelSource, plane_shape, read_window
-from napari_cytosae.slides.damage import Box, chunk_shape, read_around
+from napari_cytosae.slides.damage import Box, chunk_shape, reachable, read_around
 from napari_cytosae.slides.level_array import LevelArray
 from napari_cytosae.slides.rgb import Tones
 from napari_cytosae.slides.virtual import TileMaker
@@ -111,13 +111,8 @@ class Levels:
     def values(self, window: Box, level: int) -> tuple[NDArray[Any], list[Box], Exception | None]:
         """Read a window as it is stored, channels last; see `read_around`."""
         self._check_open()
-        try:
+        with reachable(self._name):
             return read_around(self._sources[level], self.axes, window)
-        except OSError as error:
-            raise UnreachableImageError(
-                f"{self._name} can no longer be read ({error}); see that its disk or network drive "
-                "is there."
-            ) from error
 
     def rgb(
         self, window: Box, level: int, tones: Tones | None = None
@@ -128,6 +123,23 @@ class Levels:
         for y0, x0, y1, x1 in gaps:
             pixels[y0 - window[0] : y1 - window[0], x0 - window[1] : x1 - window[1]] = 255
         return pixels, gaps, error
+
+    def undamaged_rgb(self, window: Box, level: int) -> NDArray[np.uint8]:
+        """Read a window as (H, W, 3) uint8.
+
+        Raises
+        ------
+        DamagedImageError
+            If a tile under it cannot be decoded; it says where.
+        """
+        pixels, gaps, error = self.rgb(window, level)
+        if gaps:
+            more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+            raise DamagedImageError(
+                f"{self._name} cannot be read at y {gaps[0][0]}, x {gaps[0][1]}{more} of level "
+                f"{level} ({type(error).__name__}: {error}); the file is damaged there."
+            ) from error
+        return pixels
 
     def arrays(self, *, values: bool, wait: bool) -> list[LevelArray]:
         """Give the levels as arrays that are read where they are sliced; see `Slide.pyramid`."""

@@ -96,6 +96,24 @@ def is_square(size: PixelSize) -> bool:
     return abs(size[0] - size[1]) <= _SQUARE_TOLERANCE * size[1]
 
 
+def side_of_square(size: PixelSize | None, name: str) -> float | None:
+    """Give the one number that says how large the pixels of an image are; None where unknown.
+
+    Raises
+    ------
+    ImageError
+        If pixels are not square.
+    """
+    if size is None:
+        return None
+    if not is_square(size):
+        raise ImageError(
+            f"The pixels of {name} are not square ({in_words(size)} µm); resample the image, or "
+            "give the microns per pixel that it is to be taken for."
+        )
+    return size[1]
+
+
 def tiff_pixel_size(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> PixelSize | None:
     """Pixel size of a series' largest level, or None where the file does not say.
 

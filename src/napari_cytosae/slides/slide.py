@@ -11,11 +11,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_cytosae.errors import DamagedImageError, ImageError, UnreachableImageError
 from napari_cytosae.slides.axes import Axes, PixelSource, check_levels, find_axes
-from napari_cytosae.slides.damage import Box
+from napari_cytosae.slides.damage import Box, reachable
 from napari_cytosae.slides.digest import digest_array, digest_levels
 from napari_cytosae.slides.files import Backend, open_image
+from napari_cytosae.slides.glass_pictures import GlassPictures
 from napari_cytosae.slides.level_array import LevelArray
 from napari_cytosae.slides.levels import Levels
 from napari_cytosae.slides.opened import ReadPicture
@@ -24,7 +24,7 @@ from napari_cytosae.slides.pixel_size import (
     check_microns_per_pixel,
     check_pixel_size,
     in_words,
-    is_square,
+    side_of_square,
 )
 from napari_cytosae.slides.virtual import TileMaker
 
@@ -75,7 +75,7 @@ class Slide:
         self.backend = backend
         self.pixel_size_um = check_pixel_size(microns_per_pixel, name)
         self._make_digest = digest
-        self._associated = dict(associated or {})
+        self._glass = GlassPictures(name, associated or {})
         # Closes the file when the slide is collected, if nobody did before.
         self._close = None if close is None else weakref.finalize(self, close)
         finalizer = self._close  # no reference to self, which it waits for
@@ -98,6 +98,7 @@ class Slide:
         *,
         channels: Sequence[int] | None = None,
         backend: Backend = "auto",
+        associated: bool = True,
     ) -> Self:
         """Open an image file.
 
@@ -117,6 +118,8 @@ class Slide:
             and blue, or a single one.
         backend : {"auto", "tifffile", "openslide"}
             What reads a scanner's file, where both can.
+        associated : bool
+            Whether pictures of the glass, which can show a patient's name, are to be had.
 
         Raises
         ------
@@ -135,7 +138,7 @@ class Slide:
             digest=opened.digest,
             close=opened.close,
             backend=opened.backend,
-            associated=opened.associated,
+            associated=opened.associated if associated else None,
             maker=opened.maker,
             stored_levels=opened.stored,
         )
@@ -222,15 +225,7 @@ class Slide:
         ImageError
             If pixels are not square, so that no single number says how large they are.
         """
-        size = self.pixel_size_um
-        if size is None:
-            return None
-        if not is_square(size):
-            raise ImageError(
-                f"The pixels of {self.name} are not square ({in_words(size)} µm); resample "
-                "the image, or give the microns per pixel that it is to be taken for."
-            )
-        return size[1]
+        return side_of_square(self.pixel_size_um, self.name)
 
     @property
     def is_grey(self) -> bool:
@@ -252,9 +247,10 @@ class Slide:
         """Names of the pictures of the glass beside the scan: ``"label"``, ``"macro"``, ….
 
         A label can show a patient's name: these pictures are read only by `read_associated`, and
-        nothing in this package shows or exports them unasked.
+        nothing in this package shows or exports them unasked. A slide that was opened with
+        ``associated=False`` has none.
         """
-        return tuple(self._associated)
+        return self._glass.names
 
     @cached_property
     def digest(self) -> str:
@@ -264,13 +260,8 @@ class Slide:
         pyramid is known by the shapes and compression of its levels, the size of every tile on
         disk and the bytes of a fixed sample of tiles.
         """
-        try:
+        with reachable(self.name):
             return self._make_digest()
-        except OSError as error:
-            raise UnreachableImageError(
-                f"{self.name} can no longer be read ({error}); see that its disk or network drive "
-                "is there."
-            ) from error
 
     def read_region(
         self, y: int, x: int, height: int, width: int, level: int = 0
@@ -301,14 +292,7 @@ class Slide:
             If the file, its disk or its network drive is gone.
         """
         window, level = self._levels.checked(y, x, height, width, level)
-        pixels, gaps, error = self._levels.rgb(window, level)
-        if gaps:
-            more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
-            raise DamagedImageError(
-                f"{self.name} cannot be read at y {gaps[0][0]}, x {gaps[0][1]}{more} of level "
-                f"{level} ({type(error).__name__}: {error}); the file is damaged there."
-            ) from error
-        return pixels
+        return self._levels.undamaged_rgb(window, level)
 
     def read_around_damage(
         self, y: int, x: int, height: int, width: int, level: int = 0
@@ -354,10 +338,7 @@ class Slide:
         ImageError
             If there is no such picture, or it is damaged.
         """
-        if name not in self._associated:
-            known = ", ".join(self._associated) or "none"
-            raise ImageError(f"{self.name} has no picture called {name} (it has: {known}).")
-        return self._associated[name]()
+        return self._glass.read(name)
 
     def make_levels(self) -> Iterator[float]:
         """Make all levels that the file does not have; yields the share that is done.

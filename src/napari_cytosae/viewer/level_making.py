@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cytosae.errors import Cancelled
 from napari_cytosae.slides import Slide
+from napari_cytosae.viewer.drawing_anew import draw_anew
 from napari_cytosae.viewer.jobs import JobRunner
 from napari_cytosae.viewer.slide_key import SLIDE_KEY
 
@@ -68,7 +69,7 @@ class LevelMaking(QObject):
             return
         self._bar.update(round(100 * share) - self._bar.n)
         for layer in layers:
-            layer.refresh()
+            draw_anew(layer)
 
     def _on_failed(self, error: Exception) -> None:
         self._end()
@@ -77,7 +78,7 @@ class LevelMaking(QObject):
     def _on_finished(self, complete: bool) -> None:
         if complete:
             for layer in self._layers():
-                layer.refresh()
+                draw_anew(layer)
         self._end()
 
     def _end(self) -> None:

@@ -13,6 +13,7 @@ from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 
 from napari_cytosae.concepts.maps import placed
 from napari_cytosae.concepts.stored_labels import StoredLabels
+from napari_cytosae.viewer.drawing_anew import draw_anew
 from napari_cytosae.viewer.palette import OUTLINE, map_colormap
 from napari_cytosae.viewer.placement import placement, placement_of
 from napari_cytosae.viewer.session import Session, session_of, unwrapped
@@ -116,7 +117,7 @@ class ResultLayers:
                 layer.features = features_of(results)
             if layer.multiscale:  # a slide's cells are painted while they are found
                 layer.contour = outline_px(results)
-                layer.refresh()
+                draw_anew(layer)
         self._show_pins(refresh=True)
         self._refreshed = monotonic()
 
