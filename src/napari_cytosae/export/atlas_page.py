@@ -53,14 +53,13 @@ PAGE_STYLE = _STYLE
 """What other pages of reference cells look like, too."""
 
 
-def crop_and_map(picture: ReferencePicture) -> str:
-    """Write a reference's crop and, where it is known, its concept's map beside it; no words."""
-    assert picture.crop is not None
-    crop = resize_crop(picture.crop, _SIDE)
+def crop_and_map(pixels: NDArray[np.uint8], concept_map: NDArray[np.float32] | None) -> str:
+    """Write a cell's crop and, where it is known, the concept's map beside it; no words."""
+    crop = resize_crop(pixels, _SIDE)
     images = [_image(crop, "a cell")]
-    if picture.concept_map is not None:
-        top = float(picture.concept_map.max())
-        images.append(_image(heat_over(crop, picture.concept_map, top, _HUE), "where it is active"))
+    if concept_map is not None:
+        top = float(concept_map.max())
+        images.append(_image(heat_over(crop, concept_map, top, _HUE), "where it is active"))
     return "".join(images)
 
 

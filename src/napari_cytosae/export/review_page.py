@@ -4,12 +4,10 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from napari_cytosae.concepts.atlas import Atlas
 from napari_cytosae.concepts.atlas.reference_pictures import ReferencePictures
 from napari_cytosae.concepts.durable import write_durably
-from napari_cytosae.concepts.review import RATINGS
+from napari_cytosae.concepts.review import RATINGS, blind_pictures
 from napari_cytosae.errors import AtlasError
 from napari_cytosae.export.atlas_page import PAGE_STYLE, crop_and_map
 
@@ -19,8 +17,7 @@ def write_review_page(
 ) -> tuple[int, int]:
     """Write the cells that show each concept best, without labels, names, values or file names.
 
-    Data sets are mixed, in an order drawn by the concept's number, so that not even the camera says
-    which is which.
+    What is shown of a concept, and in which order, is as on screen: see `blind_pictures`.
 
     Parameters
     ----------
@@ -47,9 +44,10 @@ def write_review_page(
     sections, count, without = [], 0, 0
     with ReferencePictures() as pictures:
         for place, concept in enumerate(concepts, start=1):
-            found = [p for data in atlas for p in pictures.of(data, concept, k)]
-            order = np.random.default_rng(concept).permutation(len(found))
-            shown = [crop_and_map(found[i]) for i in order if found[i].crop is not None]
+            shown = [
+                crop_and_map(picture.crop, picture.concept_map)
+                for picture in blind_pictures(atlas, concept, k, pictures)
+            ]
             count += len(shown)
             without += not shown
             cells = "".join(f"<figure><div>{images}</div></figure>" for images in shown)
