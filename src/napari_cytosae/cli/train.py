@@ -248,9 +248,9 @@ def _recipe(
         given["batch_images"] = None
     if given.get("activation") == "relu":
         given.setdefault("k", None)
-    elif "activation" in given:
-        # Made for ReLU: with these, silent concepts that ghosts revive throw the training off.
-        given.setdefault("ghost_gradients", False)
+    if given.get("activation", recipe.activation) != recipe.activation:
+        # What a file says of them is for the file's activation.
+        given.setdefault("ghost_gradients", None)
     return replace(recipe, **given)
 
 

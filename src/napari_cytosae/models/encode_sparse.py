@@ -59,6 +59,9 @@ class Encoder:
         (n,) int32, ascending: the concepts whose weights these are, where they are not all.
     d_sae
         Number of concepts in all; by default as many as there are weights.
+    least
+        (d_sae,) float32, not negative: what an activation has to be above, concept by concept. The
+        screens' biases are without it. None for plain ReLU.
     """
 
     weight: torch.Tensor
@@ -67,6 +70,7 @@ class Encoder:
     screens: tuple[Screen, ...] = ()
     ids: NDArray[np.int32] | None = None
     d_sae: int | None = None
+    least: torch.Tensor | None = None
 
 
 @torch.no_grad()
@@ -118,19 +122,24 @@ class _Chunks:
     def __init__(self, encoder: Encoder, threshold: float) -> None:
         self.encoder = encoder
         self.threshold = threshold
+        # Screens look for what is above each concept's own threshold; see `Encoder.least`.
+        self.screened = threshold if encoder.least is None else 0.0
         self.screens = list(encoder.screens)
         self.scratch = Scratch()
 
     def encode(self, centred: torch.Tensor) -> Part:
         """Encode (n, d_model) tokens, already without b_dec."""
         while self.screens:
-            rows, columns = self.screens[0].candidates(centred, self.threshold, self.scratch)
+            rows, columns = self.screens[0].candidates(centred, self.screened, self.scratch)
             if len(rows) <= _MANY_CANDIDATES * len(centred) * len(self.encoder.weight):
                 return self._keep(len(centred), rows, columns, self._score(centred, rows, columns))
             self.screens.pop(0)
         pre = self.scratch.product(centred, self.encoder.weight).add_(self.encoder.b_enc)
-        rows, columns = self.scratch.above(pre, self.threshold)
-        return self._keep(len(centred), rows, columns, pre[rows, columns])
+        if (least := self.encoder.least) is None:
+            rows, columns = self.scratch.above(pre, self.threshold)
+            return self._keep(len(centred), rows, columns, pre[rows, columns])
+        rows, columns = self.scratch.above(pre.sub_(least), self.screened)
+        return self._keep(len(centred), rows, columns, pre[rows, columns] + least[columns])
 
     def _score(
         self, centred: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
@@ -161,6 +170,8 @@ class _Chunks:
         self, n: int, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor
     ) -> Part:
         kept = values > self.threshold
+        if self.encoder.least is not None:
+            kept &= values > self.encoder.least[columns]
         rows, columns, values = rows[kept], columns[kept], values[kept]
         counts = torch.bincount(rows, minlength=n).cpu().numpy()
         return counts, columns.to(torch.int32).cpu().numpy(), values.cpu().numpy()

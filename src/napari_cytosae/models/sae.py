@@ -1,6 +1,6 @@
 """The sparse autoencoder that turns tokens into concepts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any, Final
 
@@ -21,9 +21,12 @@ _LEAST_INT8: Final = 384
 
 
 class SparseAutoencoder(nn.Module):
-    """ReLU sparse autoencoder (CytoSAE, eq. 1 and 2).
+    """ReLU sparse autoencoder (CytoSAE, eq. 1 and 2), or JumpReLU where it has thresholds.
 
-    ``f = ReLU((x − b_dec) W_enc + b_enc)`` and ``x̂ = f W_dec + b_dec``.
+    ``f = ReLU((x − b_dec) W_enc + b_enc)`` and ``x̂ = f W_dec + b_dec``. With thresholds θ, an
+    activation that is not above its concept's θ is 0 (Rajamanoharan et al. 2024, "Jumping Ahead",
+    eq. 3); autoencoders that were trained with TopK or BatchTopK are used so, too (Bussmann et al.
+    2024, "BatchTopK Sparse Autoencoders", eq. 5).
 
     Parameters
     ----------
@@ -38,6 +41,8 @@ class SparseAutoencoder(nn.Module):
     ----------
     W_enc, b_enc, W_dec, b_dec : nn.Parameter
         (d_model, d_sae), (d_sae,), (d_sae, d_model) and (d_model,), float32.
+    threshold : Tensor or None
+        θ, (d_sae,) float32, never negative; None for plain ReLU.
     focus : ndarray or None
         (n,) int64, ascending: the only concepts that are encoded; None where all are.
     """
@@ -57,6 +62,8 @@ class SparseAutoencoder(nn.Module):
         self.b_enc = nn.Parameter(torch.zeros(d_sae))
         self.W_dec = nn.Parameter(torch.zeros(d_sae, d_model))
         self.b_dec = nn.Parameter(torch.zeros(d_model))
+        self.threshold: torch.Tensor | None
+        self.register_buffer("threshold", None)
 
     @property
     def device(self) -> torch.device:
@@ -77,10 +84,21 @@ class SparseAutoencoder(nn.Module):
         few images use `encode_sparse`.
         """
         if self.focus is None:
-            return F.relu(F.linear(tokens - self.b_dec, self.W_enc.t(), self.b_enc))
+            return self._activations(tokens, slice(None))
         ids = torch.from_numpy(self.focus).to(tokens.device)
-        encoded = F.relu(F.linear(tokens - self.b_dec, self.W_enc.t()[ids], self.b_enc[ids]))
+        encoded = self._activations(tokens, ids)
         return encoded.new_zeros(*tokens.shape[:-1], self.d_sae).index_copy(-1, ids, encoded)
+
+    def encode_concepts(self, tokens: torch.Tensor, concepts: Sequence[int]) -> torch.Tensor:
+        """Give the activations of some concepts alone: (…, d_model) → (…, concepts) float32."""
+        return self._activations(tokens, torch.as_tensor(concepts, device=tokens.device))
+
+    def _activations(self, tokens: torch.Tensor, which: torch.Tensor | slice) -> torch.Tensor:
+        weight, b_enc = self.W_enc.t()[which], self.b_enc[which]
+        encoded = F.relu(F.linear(tokens - self.b_dec, weight, b_enc))
+        if self.threshold is None:
+            return encoded
+        return encoded * (encoded > self.threshold[which])
 
     def decode(self, activations: torch.Tensor) -> torch.Tensor:
         """Rebuild tokens from activations: (…, d_sae) → (…, d_model) float32."""
@@ -142,29 +160,35 @@ class SparseAutoencoder(nn.Module):
         shared: dict[int, Any] = {
             id(p): nn.Parameter(p.detach().to(device), p.requires_grad) for p in self.parameters()
         }
+        if self.threshold is not None:
+            shared[id(self.threshold)] = self.threshold.to(device)
         shared[id(self._ready)] = None
         return deepcopy(self, shared)
 
     def _encoder(self) -> Encoder:
         """Give the weights as `encode_sparse` wants them; made once, not at every call."""
-        parameters = (self.W_enc, self.b_enc, self.b_dec)
+        parameters = [self.W_enc, self.b_enc, self.b_dec]
+        parameters += [] if self.threshold is None else [self.threshold]
         state = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
         if self._ready is not None and self._ready_of == state:
             return self._ready
         weight, b_enc = self.W_enc.detach().t(), self.b_enc.detach()
-        ids = None
+        least, ids = self.threshold, None
         if self.focus is not None:
             where = torch.from_numpy(self.focus).to(self.device)
             weight, b_enc = weight[where], b_enc[where]
+            least = None if least is None else least[where]
             ids = self.focus.astype(np.int32)
         weight = weight.contiguous()
         self._ready = Encoder(
             weight,
             b_enc,
             self.b_dec.detach(),
-            self._screens(weight, b_enc),
+            # What is above θ is what is above 0 once θ is taken from the bias.
+            self._screens(weight, b_enc if least is None else b_enc - least),
             ids,
             self.d_sae,
+            least,
         )
         self._ready_of = state
         return self._ready

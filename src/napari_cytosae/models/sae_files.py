@@ -19,6 +19,11 @@ OURS: Final = ("sae.json", "sae.safetensors")
 SAELENS: Final = ("cfg.json", "sae_weights.safetensors")
 _VERSION: Final = 1
 _TENSORS: Final = ("W_enc", "b_enc", "W_dec", "b_dec")
+_NAMES: Final = {
+    "jumprelu": (*_TENSORS, "threshold"),
+    "gated": ("W_enc", "b_gate", "b_mag", "r_mag", "W_dec", "b_dec"),
+}
+_SPOKEN: Final = {"jumprelu": "JumpReLU", "gated": "gated"}
 # The residual stream after a block, as TransformerLens and ViT-Prisma call it.
 _HOOK: Final = re.compile(r"^blocks\.(\d+)\.hook_resid_(pre|post)$")
 
@@ -37,7 +42,7 @@ def load_sae(path: str | Path, block: int | None = None) -> SparseAutoencoder:
     Raises
     ------
     CheckpointError
-        The file is damaged, unsafe, or of an architecture other than a plain ReLU SAE.
+        The file is damaged, unsafe, or of an architecture other than ReLU, JumpReLU and gated.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
@@ -100,10 +105,10 @@ def _read_ours(config: dict[str, Any], path: Path) -> dict[str, Any]:
             f"{path} is of version {config.get('version')!r}, this software reads {_VERSION}. "
             "Update napari-cytosae."
         )
-    if config.get("architecture") != "relu" or config.get("hook") != "resid":
+    if config.get("architecture") not in ("relu", "jumprelu") or config.get("hook") != "resid":
         raise CheckpointError(
             f"{path} is a {config.get('architecture')!r} SAE on {config.get('hook')!r}; only "
-            "'relu' on 'resid' is supported."
+            "'relu' and 'jumprelu' on 'resid' are supported."
         )
     return config
 
@@ -113,7 +118,7 @@ def _read_saelens(config: dict[str, Any], path: Path) -> dict[str, Any]:
     metadata = config.get("metadata")
     fields = {**config, **metadata} if isinstance(metadata, dict) else config
     wanted = {
-        "architecture": ("standard",),
+        "architecture": ("standard", "jumprelu", "gated"),
         "activation_fn": ("relu", None),
         "activation_fn_str": ("relu", None),
         "normalize_activations": ("none", None, False),
@@ -125,7 +130,7 @@ def _read_saelens(config: dict[str, Any], path: Path) -> dict[str, Any]:
         value = fields.get(name, "standard" if name == "architecture" else None)
         if value not in accepted:
             raise CheckpointError(
-                f"{path} has {name} {value!r}; only {accepted[0]!r} is supported here."
+                f"{path} has {name} {value!r}; {_choices(accepted)} supported here."
             )
     hook = _HOOK.match(str(fields.get("hook_name")))
     block = fields.get("hook_layer")
@@ -135,25 +140,34 @@ def _read_saelens(config: dict[str, Any], path: Path) -> dict[str, Any]:
         "block": block,
         "d_model": config.get("d_in"),
         "d_sae": config.get("d_sae"),
+        "architecture": str(fields.get("architecture", "standard")),
         "subtract_b_dec": bool(config.get("apply_b_dec_to_input", True)),
     }
+
+
+def _choices(accepted: tuple[object, ...]) -> str:
+    words = " or ".join(repr(value) for value in accepted if value not in (None, False))
+    return f"only {words or 'none'} is"
 
 
 def _build(
     tensors: Mapping[str, LazyTensor], path: Path, config: dict[str, Any], block: int | None
 ) -> SparseAutoencoder:
-    if missing := [name for name in _TENSORS if name not in tensors]:
+    architecture = str(config.get("architecture", "relu"))
+    wanted_names = _NAMES.get(architecture, _TENSORS)
+    if missing := [name for name in wanted_names if name not in tensors]:
         raise CheckpointError(f"{path} is no whole SAE: {', '.join(missing)} missing.")
-    if extra := [name for name in tensors if name not in _TENSORS]:
+    if extra := [name for name in tensors if name not in wanted_names]:
         raise CheckpointError(
-            f"{path} is no plain ReLU SAE: {len(extra)} tensors are unknown "
-            f"({', '.join(extra[:8])})."
+            f"{path} is no plain {_SPOKEN.get(architecture, 'ReLU')} SAE: {len(extra)} tensors are "
+            f"unknown ({', '.join(extra[:8])})."
         )
     shape = tensors["W_enc"].shape
     if len(shape) != 2:
         raise CheckpointError(f"{path}: W_enc has shape {shape}, not (d_model, d_sae).")
     d_model, d_sae = shape
-    expected = {"W_enc": shape, "b_enc": (d_sae,), "W_dec": (d_sae, d_model), "b_dec": (d_model,)}
+    own = {"W_enc": shape, "W_dec": (d_sae, d_model), "b_dec": (d_model,)}
+    expected = {name: own.get(name, (d_sae,)) for name in wanted_names}
     for name, wanted in expected.items():
         if tensors[name].shape != wanted:
             raise CheckpointError(f"{path}: {name} is {tensors[name].shape} instead of {wanted}.")
@@ -169,13 +183,37 @@ def _build(
         )
     with torch.device("meta"):
         sae = SparseAutoencoder(d_model, d_sae, found)
-    state = {name: load_finite(tensors[name], name, path) for name in _TENSORS}
+    state = {name: load_finite(tensors[name], name, path) for name in wanted_names}
+    if architecture == "gated":
+        state = _ungated(state)
+    if "threshold" in state:
+        # Below 0, ReLU has the word.
+        state["threshold"] = state["threshold"].clamp_min(0.0)
+        sae.threshold = torch.empty(d_sae, device="meta")
     state["W_enc"] = state["W_enc"].t().contiguous().t()
     if not config.get("subtract_b_dec", True):
         # f = ReLU(x W_enc + b_enc) is the same SAE with b_enc raised by b_dec W_enc.
         state["b_enc"] = state["b_enc"] + state["b_dec"] @ state["W_enc"]
     sae.load_state_dict(state, assign=True)
     return sae.requires_grad_(False)
+
+
+def _ungated(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Write a gated SAE as the JumpReLU SAE that it equals.
+
+    With gate and magnitude sharing their directions, ``f = 1(x W + b_gate > 0) · ReLU(exp(r) · x W
+    + b_mag)`` (Rajamanoharan et al. 2024, "Improving Dictionary Learning with Gated Sparse
+    Autoencoders", section 3.2); the gate is open where the magnitude is above
+    ``b_mag − exp(r) · b_gate``.
+    """
+    scale = state["r_mag"].exp()
+    return {
+        "W_enc": state["W_enc"] * scale,
+        "b_enc": state["b_mag"],
+        "W_dec": state["W_dec"],
+        "b_dec": state["b_dec"],
+        "threshold": state["b_mag"] - scale * state["b_gate"],
+    }
 
 
 def save_sae(
@@ -205,7 +243,8 @@ def save_sae(
         (config_name, weights_name), config = SAELENS, _saelens_config(sae)
     else:
         raise ValueError(f"format must be 'cytosae' or 'saelens', not {format!r}")
-    tensors = {name: getattr(sae, name).detach().cpu().contiguous() for name in _TENSORS}
+    names = _TENSORS if sae.threshold is None else _NAMES["jumprelu"]
+    tensors = {name: getattr(sae, name).detach().cpu().contiguous() for name in names}
     save_file(tensors, folder / weights_name)
     text = json.dumps(config, indent=2)
     (folder / config_name).write_text(text + "\n", encoding="utf-8")
@@ -216,7 +255,7 @@ def _our_config(sae: SparseAutoencoder) -> dict[str, Any]:
     return {
         "format": "cytosae-sae",
         "version": _VERSION,
-        "architecture": "relu",
+        "architecture": "relu" if sae.threshold is None else "jumprelu",
         "d_model": sae.d_model,
         "d_sae": sae.d_sae,
         "block": sae.block,
@@ -227,7 +266,7 @@ def _our_config(sae: SparseAutoencoder) -> dict[str, Any]:
 
 def _saelens_config(sae: SparseAutoencoder) -> dict[str, Any]:
     return {
-        "architecture": "standard",
+        "architecture": "standard" if sae.threshold is None else "jumprelu",
         "d_in": sae.d_model,
         "d_sae": sae.d_sae,
         "dtype": "float32",

@@ -44,8 +44,9 @@ class SaeTrainingConfig:
     seed
         Of the initial weights and of the order of the tokens.
     ghost_gradients
-        Whether silent concepts get a gradient from what the others leave unexplained. Made for
-        ReLU: trainings with BatchTopK were seen to diverge with it, and not without.
+        Whether silent concepts get a gradient from what the others leave unexplained. None: with
+        ReLU, which they were made for; trainings with BatchTopK were seen to diverge with them,
+        and not without.
     dead_feature_window
         A concept is silent once it has not been active for more than so many steps.
     b_dec_init
@@ -80,7 +81,7 @@ class SaeTrainingConfig:
     batch_tokens: int | None = None
     shuffle_images: int = 1024
     seed: int = 0
-    ghost_gradients: bool = True
+    ghost_gradients: bool | None = None
     dead_feature_window: int = 64
     b_dec_init: DecoderBias = "geometric_median"
     b_dec_images: int = 64
@@ -93,6 +94,8 @@ class SaeTrainingConfig:
     def __post_init__(self) -> None:
         if self.batch_images is None and self.batch_tokens is None:
             object.__setattr__(self, "batch_images", 64)
+        if self.ghost_gradients is None:
+            object.__setattr__(self, "ghost_gradients", self.activation == "relu")
         object.__setattr__(self, "prefixes", tuple(self.prefixes))
         for name, words in _problems(self):
             raise TrainingError(f"{name} is {getattr(self, name)!r}; {words}.")

@@ -16,6 +16,7 @@ from napari_cytosae.training.folder import TrainingFolder
 from napari_cytosae.training.initialise import initial_sae
 from napari_cytosae.training.processes import Processes, joined_processes
 from napari_cytosae.training.state import Stepper, TrainingState
+from napari_cytosae.training.threshold import set_threshold
 from napari_cytosae.training.tokens.batches import Batches, GivenBatches
 from napari_cytosae.training.tokens.sources import TensorTokens, TokenSource
 from napari_cytosae.training.trained import Record, TrainedSae
@@ -114,7 +115,7 @@ def train_sae(
         history = [] if folder is None else folder.begin_log(state.step)
         stepper = Stepper(state, config, processes)
         coming = stack.enter_context(closing(batches.after(state.step)))
-        saved, stop = state.step, False
+        saved, stop, x = state.step, False, None
         while state.step < config.steps and not stop:
             x = next(coming).to(where).reshape(-1, state.weights.d_model)
             record, stop = stepper.take(x, cancelled())
@@ -130,7 +131,9 @@ def train_sae(
         if state.step < config.steps:
             kept = "" if out is None else f" {out} holds it; it goes on from there with resume."
             raise Cancelled(f"The training was stopped after {state.step:,} steps.{kept}")
-        trained = TrainedSae(state.weights.to_sae(block), config, tuple(history))
+        sae = state.weights.to_sae(block)
+        set_threshold(sae, config, coming, x, processes, where)
+        trained = TrainedSae(sae, config, tuple(history))
         if folder is not None:
             trained.save(folder.path)
         processes.wait()

@@ -142,8 +142,7 @@ def _maps(
         tokens = torch.from_numpy(np.ascontiguousarray(tokens_of(row), np.float32))
         side = max(int((len(tokens) - 1) ** 0.5), 1)
         with torch.no_grad():
-            weights = sae.W_enc[:, concepts]
-            values = torch.relu((tokens - sae.b_dec) @ weights + sae.b_enc[concepts]).numpy()
+            values = sae.encode_concepts(tokens, concepts).numpy()
         patches = values[1:] if len(values) == side * side + 1 else values[:1]
         for place, concept in enumerate(concepts):
             found[concept, row] = patches[:, place].reshape(
