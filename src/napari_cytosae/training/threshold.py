@@ -11,7 +11,6 @@ from napari_cytosae.training.config import SaeTrainingConfig
 from napari_cytosae.training.processes import Processes
 
 _TOKENS = 16_384
-_MOST_BATCHES = 64
 
 
 @torch.no_grad()
@@ -52,6 +51,7 @@ def set_threshold(
     sae: SparseAutoencoder,
     config: SaeTrainingConfig,
     batches: Iterator[Tensor],
+    most_batches: int,
     last: Tensor | None,
     processes: Processes,
     device: torch.device,
@@ -66,6 +66,8 @@ def set_threshold(
         How it was trained.
     batches
         The batches after the training's last.
+    most_batches
+        How many of them may be taken; 16,384 tokens are enough in any case.
     last
         The training's last batch, for where there are no others.
     processes
@@ -77,17 +79,17 @@ def set_threshold(
         return
     value = torch.zeros(1)
     if processes.first:
-        tokens = _take(batches, last, sae.d_model)
+        tokens = _take(batches, most_batches, last, sae.d_model)
         value.fill_(threshold_for(sae, tokens, config.k))
     value = value.to(device)
     processes.take_from_first(value)
     sae.threshold = torch.full((sae.d_sae,), float(value))
 
 
-def _take(batches: Iterator[Tensor], last: Tensor | None, d_model: int) -> Tensor:
+def _take(batches: Iterator[Tensor], most: int, last: Tensor | None, d_model: int) -> Tensor:
     taken: list[Tensor] = []
     try:
-        while sum(map(len, taken)) < _TOKENS and len(taken) < _MOST_BATCHES:
+        while sum(map(len, taken)) < _TOKENS and len(taken) < most:
             taken.append(next(batches).reshape(-1, d_model).float().cpu())
     except (StopIteration, TrainingError):
         # Batches that can be gone through once have ended, which is no fault.

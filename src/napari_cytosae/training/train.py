@@ -132,7 +132,9 @@ def train_sae(
             kept = "" if out is None else f" {out} holds it; it goes on from there with resume."
             raise Cancelled(f"The training was stopped after {state.step:,} steps.{kept}")
         sae = state.weights.to_sae(block)
-        set_threshold(sae, config, coming, x, processes, where)
+        # A caller's own batches may not be many; a source's can be read on.
+        further = 1 if isinstance(batches, GivenBatches) else 64
+        set_threshold(sae, config, coming, further, x, processes, where)
         trained = TrainedSae(sae, config, tuple(history))
         if folder is not None:
             trained.save(folder.path)
