@@ -167,9 +167,9 @@ class SparseAutoencoder(nn.Module):
 
     def _encoder(self) -> Encoder:
         """Give the weights as `encode_sparse` wants them; made once, not at every call."""
-        parameters = [self.W_enc, self.b_enc, self.b_dec]
-        parameters += [] if self.threshold is None else [self.threshold]
-        state = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
+        tensors: list[torch.Tensor] = [self.W_enc, self.b_enc, self.b_dec]
+        tensors += [] if self.threshold is None else [self.threshold]
+        state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
         if self._ready is not None and self._ready_of == state:
             return self._ready
         weight, b_enc = self.W_enc.detach().t(), self.b_enc.detach()
