@@ -27,8 +27,9 @@ from napari_cytosae.concepts import (
     analyze_steps,
     durable,
     open_run,
+    shard_plan,
 )
-from napari_cytosae.concepts.shard_plan import LABEL_STEP
+from napari_cytosae.concepts.shard_plan import LABEL_STEP, label_step
 from napari_cytosae.errors import Cancelled, OtherRunError, RunError, UnreachableImageError
 from napari_cytosae.slides import Slide, sample_smear
 
@@ -147,6 +148,21 @@ def test_a_slide_run_holds_the_cells_that_detection_finds(whole, pixels):
         np.testing.assert_array_equal(np.asarray(mine) > 0, np.asarray(theirs) > 0)
     for cell in whole.table.itertuples():
         assert whole.labels[int(cell.centroid_y), int(cell.centroid_x)] == cell.label
+
+
+def test_labels_fit_32_bits_however_many_tiles_a_slide_has(job, whole, monkeypatch):
+    assert label_step((200_000, 100_000), 1024) == LABEL_STEP
+    for shape in ((140_000, 160_000), (151_000, 150_000), (500_000, 450_000), (3_000_000, 900_000)):
+        n_tiles = -(-shape[0] // 1024) * -(-shape[1] // 1024)
+        step = label_step(shape, 1024)
+        assert n_tiles * step < 2**31
+        assert step == LABEL_STEP or n_tiles * step * 10 >= 2**31
+    monkeypatch.setattr(shard_plan, "_LARGEST_LABEL", 500_000)  # for 6 tiles of 100,000 too few
+    run = analyze(**job)
+    assert (run.table["label"] // 10_000).tolist() == (whole.table["label"] // LABEL_STEP).tolist()
+    assert len(run) == len(whole) > 0
+    for one, other in zip(run.table["label"], whole.table["label"], strict=True):
+        assert run.active_concepts(one) == whole.active_concepts(other)
 
 
 def test_cells_are_found_batches_come_meanwhile_and_the_run_last(job, whole):

@@ -1,19 +1,24 @@
 """Slides and regions of interest in a real window."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import napari
 import numpy as np
 import pytest
 from window_actions import add_smear, analysed, click, until, world_of
 
+from napari_cytosae.cells import PaintedLabels, detect_cells
 from napari_cytosae.cells import survey as survey_module
+from napari_cytosae.cells.outline import Outline
 from napari_cytosae.concepts import analysis, label_writer, schedule
 from napari_cytosae.concepts.stored_labels import StoredLabels
-from napari_cytosae.slides import SampleSmear
+from napari_cytosae.slides import SampleSmear, Slide
+from napari_cytosae.viewer.analysis_work import AnalysisRequest, ModelChoice, encode_clicked
 from napari_cytosae.viewer.go_to import camera_of
 from napari_cytosae.viewer.in_view import box_in_view
 from napari_cytosae.viewer.main_dock import CytoSAEDock
+from napari_cytosae.viewer.result_layers import layer_data
 from napari_cytosae.viewer.strength_levels import Shades
 
 pytestmark = pytest.mark.gui
@@ -83,6 +88,69 @@ def test_shades_of_a_piece_leave_out_cells_without_a_strength() -> None:
     piece = np.array([[0, 7, 9], [500_001, 8, 600_000]])
     np.testing.assert_array_equal(shades.of(piece), [[0, 128, 1], [255, 0, 0]])
     assert not Shades({}).of(piece).any()
+
+
+class Endless:
+    """An image of 400,000 × 500,000 px that is white but for a smear somewhere in it."""
+
+    chunk_shape = (256, 256)
+    shape, dtype = (400_000, 500_000, 3), np.dtype(np.uint8)
+
+    def __init__(self, smear: np.ndarray, at: tuple[int, int]) -> None:
+        self.smear, self.at = smear, at
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        rows, columns = (np.arange(part.start, part.stop) for part in key[:2])
+        y, x = rows - self.at[0], columns - self.at[1]
+        block = np.full((len(y), len(x), 3), 255, np.uint8)
+        inside = np.ix_((y >= 0) & (y < len(self.smear)), (x >= 0) & (x < self.smear.shape[1]))
+        block[inside] = self.smear[np.ix_(y[inside[0][:, 0]], x[inside[1][0]])]
+        return block
+
+
+def test_a_click_on_a_slide_keeps_only_the_cells_around_it(
+    smear: SampleSmear, tiny_bundle: Path
+) -> None:
+    size, at = smear.microns_per_pixel, (300_000, 410_000)
+    found = detect_cells(smear.image, microns_per_pixel=size)
+    cell = found.table.iloc[1]
+    slide = Slide.from_levels([Endless(smear.image, at)], microns_per_pixel=size)
+    request = AnalysisRequest(
+        slide=slide, file=None, cells="detect", model=ModelChoice(name=str(tiny_bundle)),
+        bundle=None, out=tiny_bundle / "no-run", microns_per_pixel=size, crop_um=25.0,
+        threshold=0.2, precision="float32", device="cpu",
+    )  # fmt: skip
+    yx = int(cell["centroid_y"]) + at[0], int(cell["centroid_x"]) + at[1]
+    *_, clicked = encode_clicked(request, None, yx, lambda: False)
+    results = clicked.results
+    assert results.labels.shape == (400_000, 500_000)
+    assert list(results.fresh) == [clicked.label]
+    row = results.row(clicked.label)
+    centre = row[["centroid_y", "centroid_x"]].to_numpy(float)
+    np.testing.assert_allclose(centre, yx, atol=3)
+    assert abs(row["area_px"] - cell["area_px"]) < 0.2 * cell["area_px"]  # other stain around it
+    y0, x0, y1, x1 = results.extent_of(clicked.label)
+    assert (results.labels[y0:y1, x0:x1] == clicked.label).sum() == row["area_px"]
+    levels = layer_data(results.labels)
+    assert max(levels[-1].shape) <= 2048
+    seen = levels[3][y0 // 8 : y1 // 8 + 1, x0 // 8 : x1 // 8 + 1]
+    assert (seen == clicked.label).sum() > row["area_px"] / 64
+
+
+def test_painted_labels_half_as_large_show_every_cell() -> None:
+    rng = np.random.default_rng(0)
+    outlines = [
+        Outline(int(y), int(x), np.pad(rng.random((int(h), int(w))) > 0.4, 1, constant_values=True))
+        for y, x, h, w in rng.integers(0, 9, (40, 4))
+    ]
+    for number, outline in enumerate(outlines, start=1):
+        painted = PaintedLabels((23, 21), [number], [outline])
+        whole = np.zeros((24, 22), bool)
+        whole[:23, :21] = np.asarray(painted) > 0
+        expected = whole.reshape(12, 2, 11, 2).any(axis=(1, 3))
+        half = painted.halved()
+        assert half.shape == (12, 11)
+        np.testing.assert_array_equal(np.asarray(half) > 0, expected)
 
 
 @pytest.mark.usefixtures("small_slides")

@@ -13,13 +13,27 @@ LABEL_STEP = 100_000
 """On a slide that is gone through in tiles, cell n of tile k has the label ``k * LABEL_STEP + n``.
 
 So a cell's label depends neither on the order of the tiles nor on what else of the slide is
-analysed.
+analysed. Where a slide has so many tiles that labels would not fit 32 bits, the step is a tenth.
 """
 
+_LARGEST_LABEL = 2**31 - 1
 
-def tile_of(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the number of the tile that cells belong to."""
-    return np.asarray(labels) // LABEL_STEP
+
+def label_step(shape: tuple[int, int], tile_px: int) -> int:
+    """Give the difference between the labels of one tile and of the next.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the slide at level 0, in px.
+    tile_px
+        Side of a tile in px.
+    """
+    n_tiles = -(-shape[0] // tile_px) * -(-shape[1] // tile_px)
+    step = LABEL_STEP
+    while step > 1 and n_tiles * step > _LARGEST_LABEL:
+        step //= 10
+    return step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +64,10 @@ class ShardPlan:
             starts = np.minimum(starts[: -(-len(labels) // manifest.shard_cells) + 1], len(labels))
             names = tuple(f"shard-{index:06d}.safetensors" for index in range(len(starts) - 1))
             return cls(names, starts.astype(np.int64))
+        step = label_step(manifest.slide_shape, manifest.tile_px)
         firsts = [
             first
-            for begin, end in _runs_of(tile_of(labels))
+            for begin, end in _runs_of(labels // step)
             for first in range(begin, end, manifest.shard_cells)
         ]
         starts = np.array([*firsts, len(labels)], np.int64)

@@ -17,7 +17,7 @@ from napari_cytosae.concepts.folder import BOX_COLUMNS, RunFolder
 from napari_cytosae.concepts.label_writer import LabelWriter
 from napari_cytosae.concepts.manifest import RunManifest
 from napari_cytosae.concepts.schedule import ShardTask, TileTask
-from napari_cytosae.concepts.shard_plan import LABEL_STEP, tiled_name
+from napari_cytosae.concepts.shard_plan import label_step, tiled_name
 from napari_cytosae.concepts.tile_records import TileRecord
 from napari_cytosae.errors import CellsError
 from napari_cytosae.slides import Slide
@@ -106,12 +106,14 @@ class TileSearch:
     def _numbered(
         self, found: list[FoundCell], number: int
     ) -> tuple[list[FoundCell], pd.DataFrame]:
-        if len(found) >= LABEL_STEP:
+        assert self.manifest.tile_px is not None
+        step = label_step(self.slide.shape, self.manifest.tile_px)
+        if len(found) >= step:
             raise CellsError(
-                f"More than {LABEL_STEP} cells were found on one tile of {self.slide.name}: is its "
+                f"More than {step:,} cells were found on one tile of {self.slide.name}: is its "
                 "pixel size right?"
             )
-        first = number * LABEL_STEP + 1
+        first = number * step + 1
         return found, cell_table([row_of(cell, n) for n, cell in enumerate(found, start=first)])
 
     def _inside(self, cells: list[FoundCell]) -> NDArray[np.bool_]:

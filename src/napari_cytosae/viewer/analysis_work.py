@@ -13,11 +13,14 @@ import numpy as np
 from napari_cytosae.cells import (
     Cells,
     CropGeometry,
+    PaintedLabels,
     Region,
     detect_cells,
+    detect_red_cells,
     read_cells,
     whole_image,
 )
+from napari_cytosae.cells.outline import Outline
 from napari_cytosae.errors import CytoSAEError, OtherRunError
 from napari_cytosae.models.registry import available_bundles, fetch_bundle
 from napari_cytosae.slides import Slide
@@ -269,7 +272,7 @@ def encode_clicked(
         request.crop_um,
         bundle.digest,
     )
-    windowed = request.cells == "detect" and max(request.slide.shape) > CLICK_WINDOW_PX
+    windowed = _detector(request) is not None and max(request.slide.shape) > CLICK_WINDOW_PX
     if (
         results is None
         or results.made_from != made_from
@@ -288,17 +291,17 @@ def _cells_around(
     request: AnalysisRequest, yx: tuple[int, int], bundle: Bundle, made_from: tuple[Any, ...]
 ) -> Results:
     """Find cells: in the whole image where it is small, else in a window around the click."""
-    slide, size = request.slide, request.microns_per_pixel
+    slide, size, detect = request.slide, request.microns_per_pixel, _detector(request)
     if isinstance(request.cells, Cells):
         cells = request.cells
     elif request.cells == "whole":
         cells = whole_image(slide.shape)
-    elif request.cells != "detect":
+    elif detect is None:
         cells = read_cells(request.cells, slide)
     elif max(slide.shape) <= CLICK_WINDOW_PX:
-        cells = detect_cells(slide, microns_per_pixel=size)
+        cells = detect(slide, microns_per_pixel=size)
     else:
-        cells = _detect_window(slide, yx, size)
+        cells = _detect_window(slide, yx, size, detect)
     geometry = CropGeometry(crop_um=request.crop_um, whole=request.cells == "whole")
     return Results(
         slide,
@@ -313,14 +316,29 @@ def _cells_around(
     )
 
 
-def _detect_window(slide: Slide, yx: tuple[int, int], size: float | None) -> Cells:
+def _detector(request: AnalysisRequest) -> Callable[..., Cells] | None:
+    """Choose what finds cells; None where they are known."""
+    if isinstance(request.cells, str):
+        return {"detect": detect_cells, "red": detect_red_cells}.get(request.cells)
+    return None
+
+
+def _detect_window(
+    slide: Slide, yx: tuple[int, int], size: float | None, detect: Callable[..., Cells]
+) -> Cells:
     height, width = (min(CLICK_WINDOW_PX, side) for side in slide.shape)
     y = min(max(yx[0] - height // 2, 0), slide.shape[0] - height)
     x = min(max(yx[1] - width // 2, 0), slide.shape[1] - width)
-    found = detect_cells(slide.read_region(y, x, height, width), microns_per_pixel=size)
-    labels = np.zeros(slide.shape, np.int32)
-    labels[y : y + height, x : x + width] = found.labels
+    found = detect(slide.read_region(y, x, height, width), microns_per_pixel=size)
     table = found.table.copy()
+    boxes = table[["box_y0", "box_x0", "box_y1", "box_x1"]].to_numpy(np.int64).tolist()
+    ids = table["label"].to_numpy(np.int64)
+    # The label image of a whole slide would fill the memory: only what was found is kept.
+    outlines = [
+        Outline(y + y0, x + x0, np.asarray(found.labels[y0:y1, x0:x1]) == label)
+        for label, (y0, x0, y1, x1) in zip(ids.tolist(), boxes, strict=True)
+    ]
+    labels = PaintedLabels(slide.shape, ids, outlines)
     for name in table.columns:
         if name in ("centroid_y", "box_y0", "box_y1"):
             table[name] += y

@@ -11,6 +11,7 @@ import pandas as pd
 from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 
+from napari_cytosae.cells import PaintedLabels
 from napari_cytosae.concepts.maps import placed
 from napari_cytosae.concepts.stored_labels import StoredLabels
 from napari_cytosae.viewer.drawing_anew import draw_anew
@@ -30,6 +31,8 @@ _BLENDING = "translucent_no_depth"
 _REFRESH_SECONDS = 2.0
 # A table of more cells than these is brought up to date at the end only: it takes too long.
 _MOST_FEATURES = 3000
+# A layer of one level is painted as a whole; cells of a larger image get levels up to this size.
+_LARGEST_PAINTED_PX = 2048
 
 
 class ResultLayers:
@@ -409,9 +412,14 @@ def result_layers_of(viewer: Any) -> ResultLayers:
 
 def layer_data(labels: LabelImage) -> Any:
     """Give a label image as a layer takes it: a slide's as the levels of its pyramid."""
-    if not isinstance(labels, StoredLabels):
+    if isinstance(labels, StoredLabels):
+        return labels.levels if len(labels.levels) > 1 else labels.levels[0]
+    if not isinstance(labels, PaintedLabels) or max(labels.shape) <= _LARGEST_PAINTED_PX:
         return labels
-    return labels.levels if len(labels.levels) > 1 else labels.levels[0]
+    levels = [labels]
+    while max(levels[-1].shape) > _LARGEST_PAINTED_PX:
+        levels.append(levels[-1].halved())
+    return levels
 
 
 def outline_px(results: Results) -> int:
