@@ -207,8 +207,8 @@ def sae(
     results().print(table)
     if recipe.activation != "relu":
         note(
-            "A bundle keeps every concept above zero, not the largest alone: more are active than "
-            f"the {recipe.k} that it was trained with."
+            f"The bundle keeps what is above one threshold: {recipe.k} concepts per token on "
+            "average, more in some and fewer in others."
         )
     note(f"The bundle is {made}. Use it with: napari-cytosae analyze IMAGE --bundle {made}")
     note(f"See how good it is with: napari-cytosae train report {out}")

@@ -101,8 +101,6 @@ class Gradients:
         self.ghosts = Ghosts.among(dead, self.operands) if haunted else None
         sums = StepSums.of(x, self.weights.d_sae)
         least = self._least(x, n_global)
-        if least is not None:
-            sums.least.add_(least * len(x))
         few: bool | None = None
         waiting: list[tuple[Tensor, Tensor, ActiveEntries]] = []
         for rows in torch.split(x, self.chunk):

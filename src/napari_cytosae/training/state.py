@@ -16,9 +16,6 @@ from napari_cytosae.training.sums import describe_step
 from napari_cytosae.training.trained import Record
 from napari_cytosae.training.weights import NAMES, SaeWeights
 
-# BatchTopK's threshold follows the batches' smallest activations with this weight.
-_FOLLOWED = 0.01
-
 
 @dataclass(slots=True, eq=False)
 class TrainingState:
@@ -35,8 +32,6 @@ class TrainingState:
         Their moments.
     silent_for
         (d_sae,) int32: steps since a concept was last active.
-    threshold
-        () float32: BatchTopK's smallest activation, on average; 0 for the others.
     step
         Steps done.
     """
@@ -44,7 +39,6 @@ class TrainingState:
     weights: SaeWeights
     adam: Adam
     silent_for: Tensor
-    threshold: Tensor
     step: int = 0
 
     @classmethod
@@ -54,7 +48,6 @@ class TrainingState:
             weights,
             Adam.over(weights),
             torch.zeros(weights.d_sae, dtype=torch.int32, device=weights.device),
-            torch.zeros((), device=weights.device),
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -65,7 +58,7 @@ class TrainingState:
             for prefix, part in parts.items()
             for name, tensor in zip(NAMES, part.tensors(), strict=True)
         }
-        return {**named, "silent_for": self.silent_for, "threshold": self.threshold}
+        return {**named, "silent_for": self.silent_for}
 
 
 class Stepper:
@@ -119,7 +112,7 @@ class Stepper:
         gradient = self._gradients.gradient
         joined = torch.cat([sums.joined(), sums.mse.new_tensor([float(stop)])])
         processes.add(*gradient.tensors(), sums.fired, joined)
-        numbers, least = describe_step(
+        numbers = describe_step(
             joined[:-1], n_tokens, config.l1 if config.activation == "relu" else 0.0
         )
         if not all(map(math.isfinite, numbers.values())):
@@ -130,9 +123,6 @@ class Stepper:
         rate = config.learning_rate(state.step)
         state.adam.update(state.weights, gradient, state.step, rate)
         state.silent_for.add_(1).masked_fill_(sums.fired > 0, 0)
-        state.threshold.lerp_(
-            state.threshold.new_tensor(least), 1.0 if not state.step else _FOLLOWED
-        )
         state.step += 1
         silent = (state.silent_for > config.dead_feature_window).sum()
         record: Record = {

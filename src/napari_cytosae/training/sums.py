@@ -22,8 +22,6 @@ class StepSums:
         Number of active entries.
     error, square
         Of ``(x − x̂)²`` and of ``x²``, over elements.
-    least
-        BatchTopK's threshold, which is the same in all processes, times the tokens.
     total
         (d_model,): of the tokens.
     fired
@@ -36,7 +34,6 @@ class StepSums:
     active: Tensor
     error: Tensor
     square: Tensor
-    least: Tensor
     total: Tensor
     fired: Tensor
 
@@ -45,7 +42,7 @@ class StepSums:
         """Begin with (n, d_model) tokens."""
         # Apple's GPUs have no float64.
         kind = torch.float32 if x.device.type == "mps" else torch.float64
-        mse, ghost, l1, active, error, least = x.new_zeros(6, dtype=kind).unbind()
+        mse, ghost, l1, active, error = x.new_zeros(5, dtype=kind).unbind()
         return cls(
             mse,
             ghost,
@@ -53,7 +50,6 @@ class StepSums:
             active,
             error,
             square=x.square().sum(dtype=kind),
-            least=least,
             total=x.sum(0, dtype=kind),
             fired=torch.zeros(d_sae, dtype=torch.int32, device=x.device),
         )
@@ -65,13 +61,11 @@ class StepSums:
 
     def joined(self) -> Tensor:
         """Give all but `fired` as one vector, which processes can add."""
-        scalars = (
-            self.mse, self.ghost, self.l1, self.active, self.error, self.square, self.least
-        )  # fmt: skip
+        scalars = (self.mse, self.ghost, self.l1, self.active, self.error, self.square)
         return torch.cat([torch.stack(scalars), self.total])
 
 
-def describe_step(joined: Tensor, n_tokens: int, l1: float) -> tuple[dict[str, float], float]:
+def describe_step(joined: Tensor, n_tokens: int, l1: float) -> dict[str, float]:
     """Turn sums over all processes into the loss, its parts, and what describes a step.
 
     Parameters
@@ -85,17 +79,14 @@ def describe_step(joined: Tensor, n_tokens: int, l1: float) -> tuple[dict[str, f
 
     Returns
     -------
-    record : dict
-        ``loss``, ``mse``, ``l1``, ``ghost``, ``l0``, and the centred ``explained_variance``
-        ``1 − Σ(x − x̂)² / Σ(x − x̄)²`` over the step's tokens.
-    least : float
-        BatchTopK's threshold.
+    ``loss``, ``mse``, ``l1``, ``ghost``, ``l0``, and the centred ``explained_variance``
+    ``1 − Σ(x − x̂)² / Σ(x − x̄)²`` over the step's tokens.
     """
-    mse, ghost, l1_sum, active, error, square, least, *total = joined.tolist()
+    mse, ghost, l1_sum, active, error, square, *total = joined.tolist()
     mse, ghost = (value / (n_tokens * len(total)) for value in (mse, ghost))
     l1_loss = l1 * l1_sum / n_tokens
     variance = square - sum(value * value for value in total) / n_tokens
-    record = {
+    return {
         "loss": mse + l1_loss + ghost,
         "mse": mse,
         "l1": l1_loss,
@@ -103,4 +94,3 @@ def describe_step(joined: Tensor, n_tokens: int, l1: float) -> tuple[dict[str, f
         "l0": active / n_tokens,
         "explained_variance": 1.0 - error / variance if variance > 0 else 0.0,
     }
-    return record, least / n_tokens
