@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,3 +394,27 @@ def test_a_region_is_checked_before_the_model_is_loaded(images, tmp_path, invoke
     refused = invoke("analyze", *images[:2], "--out", tmp_path, "--region", "0,0,9,9")
     assert refused.exit_code == 2
     assert "one image" in refused.output
+
+
+# What it would take
+
+
+def test_an_estimate_tells_of_each_image_and_writes_nothing(images, model, tmp_path, invoke):
+    out = tmp_path / "out"
+    done = invoke("analyze", *images, "--out", out, *model, "--estimate")
+    assert done.exit_code == 1
+    assert "b.png" in done.stderr
+    assert not out.exists()
+    for name in ("a.png", "c.png", "all"):
+        assert re.search(rf"^{re.escape(name)} +\d+ cells, \d+ s", done.stdout, re.MULTILINE)
+    assert "Nothing was written." in done.stdout
+
+
+def test_an_estimate_fails_where_the_disk_is_too_small(
+    images, model, tmp_path, invoke, monkeypatch
+):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("napari_cytosae.concepts.trial.shutil.disk_usage", lambda _: usage)
+    done = invoke("analyze", images[0], "--out", tmp_path / "out", *model, "--estimate")
+    assert done.exit_code == 1
+    assert "Make room, or choose another folder." in done.stderr

@@ -1,5 +1,6 @@
 """Slides and regions of interest in a real window."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +152,34 @@ def test_painted_labels_half_as_large_show_every_cell() -> None:
         half = painted.halved()
         assert half.shape == (12, 11)
         np.testing.assert_array_equal(np.asarray(half) > 0, expected)
+
+
+@pytest.mark.usefixtures("small_slides", "in_levels")
+def test_an_estimate_is_told_beside_the_window_and_dropped_with_its_question(
+    open_dock: Open, tmp_path: Path
+) -> None:
+    dock = open_dock()
+    assert dock.estimate.isVisible()
+    dock.form.folder.setText(str(tmp_path))
+    dock.estimate.button.click()
+    assert dock.estimate.jobs.busy
+    until(lambda: not dock.estimate.jobs.busy)
+    said = dock.estimate.found.text()
+    assert re.fullmatch(r"\d+ cells, \d+ s( \(up to \d+ s\))?, (under )?\d+ MB\.", said)
+    assert not list(tmp_path.glob("*.cytosae"))
+    dock.form.pixel.setValue(0.2)
+    assert dock.estimate.found.text() != said
+    dock.estimate.button.click()
+    analysed(dock)  # takes the processor, and stops the estimate
+    until(lambda: not dock.estimate.jobs.busy)
+    assert dock.estimate.found.text() == "Stopped."
+
+
+def test_a_field_needs_no_estimate(
+    viewer: napari.Viewer, open_dock: Open, smear: SampleSmear
+) -> None:
+    add_smear(viewer, smear)
+    assert not open_dock().estimate.isVisible()
 
 
 @pytest.mark.usefixtures("small_slides")

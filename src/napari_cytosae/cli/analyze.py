@@ -254,7 +254,9 @@ def analyze_one(
         if cancelled():
             raise Cancelled("Stopped.")
         display.stage("open")
-        with Slide.open(image, microns_per_pixel=options.microns_per_pixel) as slide:
+        with Slide.open(
+            image, microns_per_pixel=options.microns_per_pixel, associated=False
+        ) as slide:
             if options.overwrite:
                 remove_exports(folder)
             run = analyze(

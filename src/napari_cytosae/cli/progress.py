@@ -105,9 +105,10 @@ class Display:
         if not self._live:
             if stage == "encode" and self._said != stage:
                 self._said = stage
-                found = "1 cell" if total == 1 else f"{total:,} cells"
                 if approximate:
-                    found = "finding and encoding cells"
+                    self.say("finding and encoding cells")
+                    return
+                found = "1 cell" if total == 1 else f"{total:,} cells"
                 before = "all" if done == total else f"{done:,} of them"
                 self.say(f"{found}, {before} encoded before" if done else found)
             return

@@ -143,6 +143,13 @@ def analyze(
     pictures: Annotated[
         bool, typer.Option(help="Also draw overview.png and concepts.png of each run.")
     ] = True,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Only say about how many cells there are, how long it will take, and how much disk.",
+        ),
+    ] = False,
 ) -> None:
     """Find the cells of images and encode them to concepts.
 
@@ -150,6 +157,7 @@ def analyze(
     A run that was stopped goes on when the command is repeated; a finished one is reopened.
     """
     from napari_cytosae.cli.analyze import AnalyzeOptions, analyze_images, check_cells, check_region
+    from napari_cytosae.cli.estimate import estimate_images
 
     check_pair(backbone, sae)
     if bundle is not None and backbone is not None:
@@ -171,7 +179,8 @@ def analyze(
         overwrite=overwrite,
         pictures=pictures,
     )
-    status = analyze_images(images, out, options)
+    work = estimate_images if estimate else analyze_images
+    status = work(images, out, options)
     raise typer.Exit(status)
 
 

@@ -56,6 +56,7 @@ class AnalysisForm(QWidget):
 
     image_changed = Signal(object)  # the Image layer, or None
     model_changed = Signal()
+    changed = Signal()  # image, cells, place, model, or how they are analysed
 
     def __init__(
         self,
@@ -125,6 +126,10 @@ class AnalysisForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self._build_options())
+        for combo in (self.image, self.cells, self.where, self.model, self.precision, self.device):
+            combo.currentIndexChanged.connect(lambda: self.changed.emit())
+        for number in (self.pixel, self.crop_um):
+            number.valueChanged.connect(lambda: self.changed.emit())
 
     def _build_options(self) -> QCollapsible:
         self.crop_um = QDoubleSpinBox()

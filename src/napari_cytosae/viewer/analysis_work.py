@@ -29,7 +29,7 @@ from napari_cytosae.viewer.results import Results
 from napari_cytosae.viewer.torch_beside_gl import keep_triton_out
 
 if TYPE_CHECKING:
-    from napari_cytosae.concepts import CellActivations
+    from napari_cytosae.concepts import AnalysisJob, CellActivations
     from napari_cytosae.models import Bundle
 
 # A click without a run looks for cells in a window of at most this side around it.
@@ -180,7 +180,7 @@ def analyse(
     Cells that `in_view` tells are looked at come first.
     """
     keep_triton_out()
-    from napari_cytosae.concepts import AnalysisJob, EncodedBatch, analyze_steps
+    from napari_cytosae.concepts import EncodedBatch, analyze_steps
 
     slide = as_file(request)
     yield SlideReady(slide)
@@ -190,24 +190,49 @@ def analyse(
         if isinstance(step, ModelReady):
             bundle = step.bundle
     for out in folders(request.out):
-        job = AnalysisJob(
-            image=slide,
-            bundle=bundle,
-            cells=request.cells,
-            out=out,
-            precision=request.precision,
-            device=request.device,
-            microns_per_pixel=request.microns_per_pixel,
-            crop_um=request.crop_um,
-            threshold=request.threshold,
-            region=request.region,
-        )
+        job = job_of(request, slide, bundle, out)
         try:
             for step in analyze_steps(job, cancelled, in_view):
                 yield Encoded(list(step.cells())) if isinstance(step, EncodedBatch) else step
         except OtherRunError:
             continue  # never over somebody's results
         return
+
+
+def estimated(
+    request: AnalysisRequest, cancelled: Callable[[], bool]
+) -> Generator[Any, None, None]:
+    """Try a small part of an analysis; yields progress, and an `Estimate` last."""
+    keep_triton_out()
+    from napari_cytosae.concepts.trial import estimate_analysis
+
+    bundle = None
+    for step in obtain(request.model, request.bundle, cancelled):
+        yield step
+        if isinstance(step, ModelReady):
+            bundle = step.bundle
+    yield (
+        yield from estimate_analysis(job_of(request, request.slide, bundle, request.out), cancelled)
+    )
+
+
+def job_of(request: AnalysisRequest, slide: Slide, bundle: Bundle | None, out: Path) -> AnalysisJob:
+    """Turn a request into a job for the core."""
+    from napari_cytosae.concepts import AnalysisJob
+
+    assert bundle is not None
+    return AnalysisJob(
+        image=slide,
+        bundle=bundle,
+        cells=request.cells,
+        out=out,
+        precision=request.precision,
+        device=request.device,
+        microns_per_pixel=request.microns_per_pixel,
+        crop_um=request.crop_um,
+        threshold=request.threshold,
+        region=request.region,
+    )
 
 
 def folders(wanted: Path) -> Iterator[Path]:

@@ -26,6 +26,7 @@ from napari_cytosae.viewer.analysis_work import (
     encode_clicked,
 )
 from napari_cytosae.viewer.cell_panel import CellPanel
+from napari_cytosae.viewer.estimate_row import EstimateRow
 from napari_cytosae.viewer.in_view import ViewBox, box_in_view
 from napari_cytosae.viewer.jobs import JobRunner
 from napari_cytosae.viewer.name_watch import watch_names
@@ -55,6 +56,7 @@ class CytoSAEDock(QWidget):
         self.layers = result_layers_of(self._viewer)
         watch_names(self._viewer)
         self.form = AnalysisForm(self._viewer, self.layers.is_result)
+        self.estimate = EstimateRow(self.form.request)
         self.run_bar = RunBar()
         self.panel = CellPanel(self.session)
         self.jobs = JobRunner(self)
@@ -72,7 +74,7 @@ class CytoSAEDock(QWidget):
         line.setFrameShape(QFrame.Shape.HLine)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        for widget in (self.form, self.sample, self.run_bar, line):
+        for widget in (self.form, self.sample, self.estimate, self.run_bar, line):
             layout.addWidget(widget)
         layout.addWidget(self.panel, 1)
         self.setMinimumWidth(300)
@@ -82,6 +84,10 @@ class CytoSAEDock(QWidget):
         self.form.subscriptions.connect(self.session.bundle_offered, self.form.choose_bundle)
         if self.session.offered is not None:
             self.form.choose_bundle(self.session.offered)
+        self.form.changed.connect(self.estimate.forget)
+        self.estimate.model_ready.connect(
+            lambda ready: self.form.remember(ready.model, ready.bundle)
+        )
         self.run_bar.run_pressed.connect(self.run)
         self.run_bar.cancel_pressed.connect(self.cancel)
         self.jobs.started.connect(lambda: self.run_bar.set_working(True))
@@ -100,7 +106,8 @@ class CytoSAEDock(QWidget):
         self._bind_keys()
         # A dock that is closed for good must leave neither a thread at work nor a callback behind.
         listening = (removed, self.form.subscriptions, self.panel.subscriptions)
-        self.destroyed.connect(_farewell(self._viewer, self._click, self.jobs, listening))
+        jobs = (self.jobs, self.estimate.jobs)
+        self.destroyed.connect(_farewell(self._viewer, self._click, jobs, listening))
 
     def _bind_keys(self) -> None:
         keys = {
@@ -149,6 +156,7 @@ class CytoSAEDock(QWidget):
         request = self._request()
         if request is None:
             return
+        self.estimate.stop()  # both would share the processor
         self._working_on = self.form.layer, request.slide, request
         view = self._view = ViewBox(box_in_view(self.form.layer))
         self.jobs.start(lambda cancelled: analyse(request, cancelled, view))
@@ -264,6 +272,7 @@ class CytoSAEDock(QWidget):
 
     def _on_image(self, layer: Image | None) -> None:
         self.sample.setVisible(layer is None)
+        self.estimate.show_for(layer)
         self.run_bar.run.setEnabled(layer is not None)
         if layer is None:
             self.run_bar.say("Open a blood or marrow image, or try the sample smear.")
@@ -306,7 +315,10 @@ def _counted(run: Run) -> str:
 
 
 def _farewell(
-    viewer: Any, click: Any, jobs: JobRunner, listening: tuple[Subscriptions, ...]
+    viewer: Any,
+    click: Any,
+    runners: tuple[JobRunner, ...],
+    listening: tuple[Subscriptions, ...],
 ) -> Callable[[], None]:
     """Make a function that survives the dock, and undoes what it left in the viewer."""
 
@@ -317,6 +329,7 @@ def _farewell(
             viewer.mouse_drag_callbacks.remove(click)
         for key in ("N", "P"):
             viewer.bind_key(key, None)
-        jobs.abandon()
+        for jobs in runners:
+            jobs.abandon()
 
     return undo

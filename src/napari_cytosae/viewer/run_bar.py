@@ -16,13 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-
-def duration(seconds: float) -> str:
-    """Write a duration as one would say it: ``8 s``, ``3 min``, ``2 h 10 min``."""
-    if seconds < 90:
-        return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+from napari_cytosae.in_words import duration
 
 
 class RunBar(QWidget):

@@ -24,12 +24,13 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_cytosae.errors import CytoSAEError, TrainingError
+from napari_cytosae.in_words import duration
 from napari_cytosae.models import available_bundles
 from napari_cytosae.training import PRESETS, SaeTrainingConfig
 from napari_cytosae.training.estimate import TrainingEstimate
 from napari_cytosae.training.tokens import CropOptions, ExtractionProgress
 from napari_cytosae.viewer.jobs import JobRunner
-from napari_cytosae.viewer.run_bar import RunBar, duration
+from napari_cytosae.viewer.run_bar import RunBar
 from napari_cytosae.viewer.session import session_of, unwrapped
 from napari_cytosae.viewer.train_curves import TrainCurves
 from napari_cytosae.viewer.train_work import (
