@@ -30,6 +30,17 @@ def test_label_and_macro_are_there_when_asked_for(tmp_path, scan):
             slide.read_associated("back")
 
 
+def test_a_slide_can_be_opened_without_the_pictures_of_its_glass(tmp_path, scan):
+    write_aperio(tmp_path / "a.svs", scan)
+    with Slide.open(tmp_path / "a.svs", associated=False) as slide:
+        assert slide.associated == slide.with_pixel_size(0.3).associated == ()
+        with pytest.raises(ImageError, match="no picture called label"):
+            slide.read_associated("label")
+        with Slide.open(tmp_path / "a.svs") as whole:
+            assert slide.digest == whole.digest
+            np.testing.assert_array_equal(slide.read(), whole.read())
+
+
 def test_a_field_has_no_pictures_of_the_glass(picture):
     slide = Slide.open(picture("a.png"))
     assert slide.associated == ()

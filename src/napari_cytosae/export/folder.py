@@ -63,4 +63,4 @@ def _open_slide(run: Run) -> Slide:
         raise ImageError(
             f"{run.path.name} was made from an image in memory; give the image to draw pictures of it."
         )
-    return Slide.open(run.slide_path, microns_per_pixel=run.microns_per_pixel)
+    return Slide.open(run.slide_path, microns_per_pixel=run.microns_per_pixel, associated=False)
