@@ -26,10 +26,13 @@ from napari_cytosae.concepts import (
     analyze,
     analyze_steps,
     durable,
+    label_writer,
     open_run,
     shard_plan,
 )
+from napari_cytosae.concepts.label_writer import LabelWriter
 from napari_cytosae.concepts.shard_plan import LABEL_STEP, label_step
+from napari_cytosae.concepts.stored_labels import StoredLabels
 from napari_cytosae.errors import Cancelled, OtherRunError, RunError, UnreachableImageError
 from napari_cytosae.slides import Slide, sample_smear
 
@@ -163,6 +166,23 @@ def test_labels_fit_32_bits_however_many_tiles_a_slide_has(job, whole, monkeypat
     assert len(run) == len(whole) > 0
     for one, other in zip(run.table["label"], whole.table["label"], strict=True):
         assert run.active_concepts(one) == whole.active_concepts(other)
+
+
+def test_windows_of_a_finished_label_image_are_those_of_the_disk(whole, monkeypatch):
+    monkeypatch.setattr(label_writer, "CHUNK_PX", 128)
+    path = whole.path.with_name("chunks.zarr")
+    labels = np.random.default_rng(0).integers(1, 9, (500, 700)).astype(np.int32)
+    LabelWriter(path, labels.shape).paint_image(labels)
+    kept, plain = StoredLabels(path, final=True), StoredLabels(path)
+    assert kept.levels[0].chunks == (128, 128)
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        (y0, y1), (x0, x1) = (sorted(rng.integers(-50, size + 99, 2)) for size in labels.shape)
+        for each in (kept, plain):
+            np.testing.assert_array_equal(each[y0:y1, x0:x1], labels[y0:y1, x0:x1])
+    for key in ((3, 5), (slice(None, None, 3), 7), slice(9), (slice(5, 5), slice(3))):
+        np.testing.assert_array_equal(kept[key], labels[key])
+    assert 0 < len(kept._kept) <= 16
 
 
 def test_cells_are_found_batches_come_meanwhile_and_the_run_last(job, whole):

@@ -259,8 +259,10 @@ class RunFolder:
             )
         return ids
 
-    def read_labels(self, name: str = "labels") -> "LabelImage":
+    def read_labels(self, name: str = "labels", *, final: bool = False) -> "LabelImage":
         """Read the label image, or with ``"nuclei"`` the nuclei; a slide's stays on the disk.
+
+        With `final`, nothing is painted into it any more.
 
         Raises
         ------
@@ -270,7 +272,7 @@ class RunFolder:
         if (self.path / f"{name}.zarr").is_dir():
             from napari_cytosae.concepts.stored_labels import StoredLabels
 
-            return StoredLabels(self.path / f"{name}.zarr")
+            return StoredLabels(self.path / f"{name}.zarr", final=final)
         path = self.path / f"{name}.tif"
         try:
             labels: NDArray[np.int32] = tifffile.imread(path)

@@ -130,8 +130,8 @@ def measure_missing(
     done = len(table) - sum(rows.stop - rows.start for rows in rows_to_do)
     if missing:
         yield Progress("measure", done, len(table))
-        labels = folder.read_labels()
-        nuclei = folder.read_labels("nuclei") if folder.has_nuclei else None
+        labels = folder.read_labels(final=True)
+        nuclei = folder.read_labels("nuclei", final=True) if folder.has_nuclei else None
         ruler = Ruler.of(slide, table, microns_per_pixel)
         boxes = table[BOX_COLUMNS].to_numpy(np.float64)
     for index, rows in zip(missing, rows_to_do, strict=True):

@@ -145,12 +145,14 @@ class Run:
 
         An array, or for a slide what slices like one and stays on the disk (`StoredLabels`).
         """
-        return self._folder.read_labels()
+        return self._folder.read_labels(final=not self.unfinished)
 
     @cached_property
     def nuclei(self) -> "LabelImage | None":
         """(H, W) label image of nuclei, None where the cells came without."""
-        return self._folder.read_labels("nuclei") if self._folder.has_nuclei else None
+        if not self._folder.has_nuclei:
+            return None
+        return self._folder.read_labels("nuclei", final=not self.unfinished)
 
     @cached_property
     def region(self) -> "Region | None":

@@ -99,6 +99,11 @@ def slide_of(layer: Image, pixel_um: float | None) -> Slide:
     ImageError
         The layer has more than two spatial dimensions, or pixels that are no image.
     """
+    if layer.ndim == 3 and 3 in _planes(layer):
+        raise ImageError(
+            f"“{layer.name}” is three planes, not one image. If they are red, green and blue, choose "
+            "Split Stack, then Merge to RGB in the menu of the layer list, and analyse that."
+        )
     if layer.ndim != 2:
         raise ImageError(
             f"“{layer.name}” has {layer.ndim} dimensions; choose a two-dimensional image "
@@ -116,6 +121,12 @@ def slide_of(layer: Image, pixel_um: float | None) -> Slide:
         microns_per_pixel=pixel_um,
         path=path,
     )
+
+
+def _planes(layer: Image) -> tuple[int, int]:
+    """Length of the first and of the last axis, either of which may be the channels."""
+    shape = (layer.data[0] if layer.multiscale else layer.data).shape
+    return int(shape[0]), int(shape[-1])
 
 
 def file_of(layer: Layer) -> Path | None:
