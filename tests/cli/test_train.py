@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,26 @@ def test_the_tutorial_on_a_small_copy(tmp_path, invoke, monkeypatch):
         assert done.exit_code == 0, f"{command}\n{done.stderr}"
         ran.add(" ".join(words[:2]) if words[0] == "train" else words[0])
     assert ran >= {"train tokens", "train sae", "train report", "train sweep", "analyze"}
+
+
+def test_saelens_trains_what_it_is_told(store, tmp_path, invoke):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("sae_lens", reason="SAELens is not installed")
+    out, words = tmp_path / "jump", ("--saelens", "jumprelu", "--set", "l0_coefficient=2.5")
+    spelt = ("--set", "jumprelu_sparsity_loss_mode=tanh")
+    done = train(invoke, store, out, *words, *spelt, "--expansion", 1, "--steps", 2)
+    assert done.exit_code == 0, done.stderr
+    recipe = json.loads((out / "training.json").read_text())["config"]["saelens"]
+    assert recipe == {
+        "architecture": "jumprelu",
+        "l0_coefficient": 2.5,
+        "jumprelu_sparsity_loss_mode": "tanh",
+    }
+    assert nc.load_bundle(out / "bundle").sae.threshold is not None
+    for more, says in (
+        (("--saelens", "gated", "--set", "l1"), "NAME=VALUE"),
+        (("--set", "l1=3"), "choose its architecture"),
+    ):
+        refused = train(invoke, store, tmp_path / "none", *more)
+        assert (refused.exit_code, says in " ".join(refused.stderr.split())) == (1, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -205,7 +206,7 @@ def sae(
         if key in last:
             table.add_row(said, f"{last[key]:.3g}")
     results().print(table)
-    if recipe.activation != "relu":
+    if recipe.k is not None and recipe.saelens is None:
         note(
             f"The bundle keeps what is above one threshold: {recipe.k} concepts per token on "
             "average, more in some and fewer in others."
@@ -240,6 +241,11 @@ def _recipe(
     else:
         recipe = SaeTrainingConfig()
     given = {key: value for key, value in settings.items() if value is not None}
+    if words := given.pop("set", None):
+        chosen = given.get("saelens") or recipe.saelens
+        if chosen is None:
+            raise TrainingError("--set is for SAELens; choose its architecture with --saelens.")
+        given["saelens"] = {**chosen, **dict(map(_setting, words))}
     if "expansion" in given:
         given["d_sae"] = None
     if "batch_images" in given and "batch_tokens" not in given:
@@ -252,6 +258,17 @@ def _recipe(
         # What a file says of them is for the file's activation.
         given.setdefault("ghost_gradients", None)
     return replace(recipe, **given)
+
+
+def _setting(words: str) -> tuple[str, Any]:
+    """Read ``name=value``; the value as JSON where it is, and as plain words where not."""
+    name, separator, value = words.partition("=")
+    if not separator or not name.strip():
+        raise TrainingError(f"{words!r} is no setting; give --set NAME=VALUE.")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
 
 
 def report(

@@ -24,6 +24,16 @@ class PresetChoice(StrEnum):
     paper = "paper"
 
 
+class SaeLensChoice(StrEnum):
+    """What SAELens trains."""
+
+    standard = "standard"
+    gated = "gated"
+    jumprelu = "jumprelu"
+    batchtopk = "batchtopk"
+    matryoshka = "matryoshka_batchtopk"
+
+
 class ActivationChoice(StrEnum):
     """What keeps a token's concepts few."""
 
@@ -140,6 +150,14 @@ def train_sae(
         ActivationChoice | None, typer.Option(help="ReLU with λ, or k concepts per token.")
     ] = None,
     k: Annotated[int | None, typer.Option(min=1, help="For topk and batchtopk.")] = None,
+    saelens: Annotated[
+        SaeLensChoice | None,
+        typer.Option(help="Train another architecture, by SAELens and with its loss."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of SAELens; several may be."),
+    ] = None,
     ghost_gradients: Annotated[
         bool | None,
         typer.Option(
@@ -179,6 +197,8 @@ def train_sae(
             "batch_tokens": batch_tokens,
             "activation": None if activation is None else activation.value,
             "k": k,
+            "saelens": None if saelens is None else {"architecture": saelens.value},
+            "set": set_,
             "ghost_gradients": ghost_gradients,
             "seed": seed,
         },

@@ -11,6 +11,15 @@ from napari_cytosae.errors import TrainingError
 Activation = Literal["relu", "topk", "batchtopk"]
 DecoderBias = Literal["geometric_median", "token_geometric_median", "mean", "zeros"]
 
+SAELENS_ARCHITECTURES: Final = (
+    "standard",
+    "gated",
+    "jumprelu",
+    "batchtopk",
+    "matryoshka_batchtopk",
+)
+"""What SAELens trains and a bundle can hold; its ``topk`` keeps no threshold."""
+
 TOKENS_PER_IMAGE: Final = 257
 """Tokens of one image: the class token and 16 × 16 patches."""
 
@@ -69,6 +78,11 @@ class SaeTrainingConfig:
         Also reconstruct from only the first so many concepts, and take the mean of these losses
         and the whole's (Bussmann et al. 2025, "Learning Multi-Level Features with Matryoshka
         Sparse Autoencoders"). Empty: the plain loss.
+    saelens
+        Train another architecture by SAELens (``napari-cytosae[saelens]``), with its loss: the
+        ``architecture``, one of `SAELENS_ARCHITECTURES`, and settings by SAELens' own names, such as
+        ``l0_coefficient``. `l1`, `activation`, `k`, `ghost_gradients`, `b_dec_init`, `precision` and
+        `prefixes` are not used then. None: the recipe of this package.
     """
 
     expansion: int = 64
@@ -90,6 +104,7 @@ class SaeTrainingConfig:
     class_token_only: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     prefixes: tuple[int, ...] = ()
+    saelens: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_images is None and self.batch_tokens is None:
@@ -124,7 +139,8 @@ class SaeTrainingConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as JSON has them."""
-        return {**asdict(self), "prefixes": list(self.prefixes)}
+        saelens = None if self.saelens is None else dict(self.saelens)
+        return {**asdict(self), "prefixes": list(self.prefixes), "saelens": saelens}
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> "SaeTrainingConfig":
@@ -200,6 +216,11 @@ def _problems(config: SaeTrainingConfig) -> list[tuple[str, str]]:
         found.append(("batch_tokens", "give this or batch_images, not both"))
     if (config.k is None) != (config.activation == "relu"):
         found.append(("k", "TopK and BatchTopK need it, ReLU does not take it"))
+    if config.saelens is not None:
+        chosen = config.saelens.get("architecture") if isinstance(config.saelens, Mapping) else None
+        if chosen not in SAELENS_ARCHITECTURES:
+            words = f"give an object whose architecture is {', '.join(SAELENS_ARCHITECTURES)}"
+            found.append(("saelens", words))
     sizes = config.prefixes
     if any(type(size) is not int or size < 1 for size in sizes) or list(sizes) != sorted(
         set(sizes)

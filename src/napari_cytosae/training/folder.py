@@ -154,12 +154,22 @@ class TrainingFolder:
                 if name != "step":
                     self._board.add_scalar(name, value, step)
 
-    def save(self, state: TrainingState, config: SaeTrainingConfig, identity: str) -> None:
-        """Write a checkpoint, after what has been logged up to it."""
+    def flush(self) -> None:
+        """Write what has been logged.
+
+        Raises
+        ------
+        RunError
+            The disk is full.
+        """
         try:
             self._flush()
         except OSError as error:
             raise explain_write_error(error, self.path / LOG) from error
+
+    def save(self, state: TrainingState, config: SaeTrainingConfig, identity: str) -> None:
+        """Write a checkpoint, after what has been logged up to it."""
+        self.flush()
         checkpoint.save_checkpoint(self.checkpoint, state, config, identity)
 
 

@@ -10,17 +10,14 @@ from torch import Tensor
 
 from napari_cytosae.errors import Cancelled
 from napari_cytosae.models.device import resolve_device
-from napari_cytosae.training.checkpoint import load_checkpoint
 from napari_cytosae.training.config import SaeTrainingConfig
+from napari_cytosae.training.course import Course, OwnCourse
 from napari_cytosae.training.folder import TrainingFolder
-from napari_cytosae.training.initialise import initial_sae
-from napari_cytosae.training.processes import Processes, joined_processes
-from napari_cytosae.training.state import Stepper, TrainingState
-from napari_cytosae.training.threshold import set_threshold
+from napari_cytosae.training.processes import joined_processes
+from napari_cytosae.training.saelens import SaeLensCourse
 from napari_cytosae.training.tokens.batches import Batches, GivenBatches
 from napari_cytosae.training.tokens.sources import TensorTokens, TokenSource
 from napari_cytosae.training.trained import Record, TrainedSae
-from napari_cytosae.training.weights import SaeWeights
 
 CHECKPOINT_EVERY = 200
 """Steps between two checkpoints."""
@@ -107,56 +104,38 @@ def train_sae(
             batches: Batches | GivenBatches = Batches(source, config, processes)
         else:
             batches = GivenBatches(source)
-        path = None if out is None else TrainingFolder(out).checkpoint
-        if path is not None and path.exists():
-            state = load_checkpoint(path, config, identity, where)
+        d_model = batches.d_model
+        kept = None if out is None else TrainingFolder(out)
+        course: Course
+        if config.saelens is None:
+            course = OwnCourse(batches, config, block, identity, processes, where, kept)
         else:
-            state = _begin(batches, config, block, processes, where)
-        history = [] if folder is None else folder.begin_log(state.step)
-        stepper = Stepper(state, config, processes)
-        coming = stack.enter_context(closing(batches.after(state.step)))
-        saved, stop, x = state.step, False, None
-        while state.step < config.steps and not stop:
-            x = next(coming).to(where).reshape(-1, state.weights.d_model)
-            record, stop = stepper.take(x, cancelled())
+            course = SaeLensCourse(batches, config, block, processes, where, kept)
+        history = [] if folder is None else folder.begin_log(course.step)
+        coming = stack.enter_context(closing(batches.after(course.step)))
+        saved, stop, x = course.step, False, None
+        while course.step < config.steps and not stop:
+            x = next(coming).to(where).reshape(-1, d_model)
+            record, stop = course.take(x, cancelled())
             history.append(record)
             if folder is not None:
                 folder.log(record)
             if progress is not None:
                 progress(record)
-            due = stop or state.step == config.steps or state.step - saved >= checkpoint_every
+            due = stop or course.step == config.steps or course.step - saved >= checkpoint_every
             if folder is not None and due:
-                folder.save(state, config, identity)
-                saved = state.step
-        if state.step < config.steps:
-            kept = "" if out is None else f" {out} holds it; it goes on from there with resume."
-            raise Cancelled(f"The training was stopped after {state.step:,} steps.{kept}")
-        sae = state.weights.to_sae(block)
-        # A caller's own batches may not be many; a source's can be read on.
-        further = 1 if isinstance(batches, GivenBatches) else 64
-        set_threshold(sae, config, coming, further, x, processes, where)
-        trained = TrainedSae(sae, config, tuple(history))
+                course.save(folder)
+                saved = course.step
+        if course.step < config.steps:
+            where_kept = (
+                "" if out is None else f" {out} holds it; it goes on from there with resume."
+            )
+            raise Cancelled(f"The training was stopped after {course.step:,} steps.{where_kept}")
+        trained = TrainedSae(course.to_sae(coming, x), config, tuple(history))
         if folder is not None:
             trained.save(folder.path)
         processes.wait()
     return trained
-
-
-def _begin(
-    batches: Batches | GivenBatches,
-    config: SaeTrainingConfig,
-    block: int,
-    processes: Processes,
-    device: torch.device,
-) -> TrainingState:
-    """Draw the weights in the first process, and give them to all."""
-    d_sae = config.concepts(batches.d_model)
-    if processes.first:
-        weights = SaeWeights.of(initial_sae(batches.first_images(), config, block), device)
-    else:
-        weights = SaeWeights.empty(batches.d_model, d_sae, device)
-    processes.take_from_first(*weights.tensors())
-    return TrainingState.begin(weights)
 
 
 def _own_device(device: str) -> torch.device:
