@@ -1,6 +1,7 @@
 """The commands ``cohort …``, run as a user runs them."""
 
 import re
+from xml.etree import ElementTree
 
 import anndata
 import pandas as pd
@@ -58,8 +59,9 @@ def test_a_cohort_is_extracted_once_and_opens_in_scanpys_format(
 def test_groups_are_compared(cohort, tmp_path, invoke):
     out = tmp_path / "all.csv"
     done = invoke(
-        "cohort", "compare", cohort, "AML", "healthy", "-k", 5, "--permutations", 50, "--out", out
-    )
+        "cohort", "compare", cohort, "AML", "healthy", "-k", 5, "--permutations", 50, "--out", out,
+        "--figures", tmp_path / "figures",
+    )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert "AML (3 patients) against healthy (3)" in done.stdout
     assert len(re.findall(r"^#\d+", done.stdout, re.MULTILINE)) == 5
@@ -68,6 +70,17 @@ def test_groups_are_compared(cohort, tmp_path, invoke):
     table = pd.read_csv(out)
     assert table["p"].is_monotonic_increasing
     assert table["p"].min() >= 0.1 - 1e-9
+    drawn = {path.stem: path.read_text("utf-8") for path in (tmp_path / "figures").iterdir()}
+    assert set(drawn) == {
+        "scatter", "volcano", "heatmap", "correlation", "heatmap_clustered",
+        "correlation_clustered",
+    }  # fmt: skip
+    assert all(ElementTree.fromstring(svg).tag.endswith("svg") for svg in drawn.values())
+    assert f"#{table['concept_id'][0]}" in drawn["scatter"]
+    assert "6 patients" in drawn["heatmap"]
+    in_the_way = invoke("cohort", "compare", cohort, "AML", "--figures", out)
+    assert in_the_way.exit_code == 1
+    assert "Traceback" not in in_the_way.stderr
     rest = invoke("cohort", "compare", cohort, "AML", "--permutations", 0)
     assert rest.exit_code == 0
     unknown = invoke("cohort", "compare", cohort, "ALL")

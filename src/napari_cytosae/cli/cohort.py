@@ -195,6 +195,7 @@ def compare(
     q: float,
     top: int,
     out: Path | None,
+    figures: Path | None = None,
 ) -> None:
     """Compare two groups and print what differs most.
 
@@ -252,6 +253,11 @@ def compare(
     if out is not None:
         write_durably(out, lambda part: found.table.to_csv(part, index=False))
         note(f"The whole table is {out}.")
+    if figures is not None:
+        from napari_cytosae.export.cohort import write_comparison_figures
+
+        written = write_comparison_figures(barcodes, found, figures)
+        note(f"In {figures}: {', '.join(path.name for path in written)}.")
 
 
 def _smallest_p(first: int, second: int) -> float:

@@ -144,6 +144,12 @@ def cohort_compare(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="All of them, as CSV.")
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Scatter, volcano, heatmap and how patients correlate, as SVG."
+        ),
+    ] = None,
 ) -> None:
     """List the concepts that differ most between two groups of patients."""
     from napari_cytosae.cli.cohort import compare
@@ -160,6 +166,7 @@ def cohort_compare(
         q=q,
         top=top,
         out=out,
+        figures=figures,
     )
 
 

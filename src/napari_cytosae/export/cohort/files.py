@@ -40,16 +40,20 @@ class ReportFiles:
 
     def figure(self, name: str, drawn: Figure, caption: str) -> str:
         """Write a figure as SVG; give it as a part of the page."""
-        svg = as_svg(drawn)
-        head = '<?xml version="1.0" encoding="utf-8"?>\n'
-        target = self.folder / "figures" / f"{name}.svg"
-        write_durably(target, lambda part: part.write_text(head + svg, encoding="utf-8"))
-        return figure(svg, caption)
+        return figure(write_svg(self.folder / "figures" / f"{name}.svg", drawn), caption)
 
     def csv(self, name: str, content: pd.DataFrame, *, index: bool = True) -> None:
         """Write a table as CSV."""
         target = self.folder / "tables" / f"{name}.csv"
         write_durably(target, lambda part: content.to_csv(part, index=index))
+
+
+def write_svg(target: Path, drawn: Figure) -> str:
+    """Write a figure as an SVG file; give its element."""
+    svg = as_svg(drawn)
+    head = '<?xml version="1.0" encoding="utf-8"?>\n'
+    write_durably(target, lambda part: part.write_text(head + svg, encoding="utf-8"))
+    return svg
 
 
 def file_name(words: str) -> str:
