@@ -133,13 +133,17 @@ def draw_masking(axes: Axes, curve: pd.DataFrame) -> None:
     tidy(axes, "k concepts", "probability of the class predicted")
 
 
-def draw_contributions(axes: Axes, explanation: Explanation, k: int = 12) -> None:
-    """Draw the concepts that speak most for and against the predicted class."""
-    table = explanation.evidence().head(k)
-    rest = explanation.evidence()["contribution"].iloc[k:].sum()
+def draw_contributions(
+    axes: Axes, explanation: Explanation, k: int = 12, name: str | None = None
+) -> None:
+    """Draw the concepts that speak most for and against a class; the predicted one without it."""
+    chosen = name or explanation.predicted
+    evidence = explanation.evidence(chosen)
+    table = evidence.head(k)
+    rest = evidence["contribution"].iloc[k:].sum()
     names = [
-        shorten(title_of(int(number), str(name), bool(mark)))
-        for number, name, mark in zip(
+        shorten(title_of(int(number), str(words), bool(mark)))
+        for number, words, mark in zip(
             table["concept_id"], table["name"], table["name_suggested"], strict=True
         )
     ]
@@ -150,6 +154,6 @@ def draw_contributions(axes: Axes, explanation: Explanation, k: int = 12) -> Non
     axes.barh(places, values, color=colours, height=0.66)
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_yticks(places, names)
-    tidy(axes, f"← against · for {shorten(explanation.predicted, 20)} → (logits)", "")
+    tidy(axes, f"← against · for {shorten(chosen, 20)} → (logits)", "")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
