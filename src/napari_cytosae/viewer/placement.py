@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Layer
+from napari.utils.colormaps import Colormap
 
 from napari_cytosae.concepts import Canvas, PlacedMap
 from napari_cytosae.errors import ImageError
@@ -55,6 +56,23 @@ def placement(
 def placement_of(source: Image, placed: PlacedMap | Canvas) -> dict[str, Any]:
     """Arguments that put a concept map, or the canvas of many, on top of an image layer."""
     return placement(source, offset_px=placed.translate, pixel_px=placed.scale)
+
+
+def settle(layer: Layer, **wanted: Any) -> None:
+    """Set what differs: every setting of a layer draws it anew, even one that changes nothing."""
+    for name, value in wanted.items():
+        if not _same(getattr(layer, name), value):
+            setattr(layer, name, value)
+
+
+def _same(before: Any, value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return np.array_equal(np.asarray(before), value)  # an Affine is one too, so read
+    if isinstance(value, Colormap):
+        return before.name == value.name
+    if isinstance(value, tuple):
+        return tuple(before) == value
+    return bool(before == value)
 
 
 def _shear_matrix(shear: np.ndarray) -> np.ndarray:

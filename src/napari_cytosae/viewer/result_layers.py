@@ -16,7 +16,7 @@ from napari_cytosae.concepts.maps import placed
 from napari_cytosae.concepts.stored_labels import StoredLabels
 from napari_cytosae.viewer.drawing_anew import draw_anew
 from napari_cytosae.viewer.palette import OUTLINE, map_colormap
-from napari_cytosae.viewer.placement import placement, placement_of
+from napari_cytosae.viewer.placement import placement, placement_of, settle
 from napari_cytosae.viewer.session import Session, session_of, unwrapped
 from napari_cytosae.viewer.strength_levels import Shades, shaded_levels, shades_colormap
 
@@ -182,10 +182,8 @@ class ResultLayers:
             self._add(layer)
         else:
             layer.data = mask.astype(np.uint8)
-            for key, value in place.items():
-                setattr(layer, key, value)
-            layer.visible = True
-        layer.contour = 2 * outline_px(results)
+            settle(layer, **place)
+        settle(layer, contour=2 * outline_px(results), visible=True)
 
     def _show_rings(self) -> None:
         """Ring the cells that are selected beside the one on show."""
@@ -216,9 +214,7 @@ class ResultLayers:
             return
         layer.data = centres
         layer.size = np.array(across, float)
-        for key, value in placement(source).items():
-            setattr(layer, key, value)
-        layer.visible = True
+        settle(layer, **placement(source), visible=True)
 
     def _show_preview(self) -> None:
         """Show the map of the concept that is looked at, over the selected cell only."""
@@ -243,9 +239,7 @@ class ResultLayers:
             self._add(layer)
             return
         layer.data = values
-        for key, value in (look | place).items():
-            setattr(layer, key, value)
-        layer.visible = True
+        settle(layer, **look, **place, visible=True)
 
     def _show_pins(self, refresh: bool = False) -> None:
         """Add a layer for each pinned concept, remove those of the unpinned."""
