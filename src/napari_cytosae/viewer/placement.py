@@ -117,7 +117,7 @@ def slide_of(layer: Image, pixel_um: float | None) -> Slide:
     ImageError
         The layer has more than two spatial dimensions, or pixels that are no image.
     """
-    if layer.ndim == 3 and 3 in _planes(layer):
+    if not layer.rgb and layer.ndim == 3 and 3 in _planes(layer):
         raise ImageError(
             f"“{layer.name}” is three planes, not one image. If they are red, green and blue, choose "
             "Split Stack, then Merge to RGB in the menu of the layer list, and analyse that."
