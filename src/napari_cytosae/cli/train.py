@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 _LOGGED_SECONDS = 15.0  # a line in a log so often
 _LISTED = 5
-_STAGES = {"look": "looking for cells", "extract": "extracting tokens"}
+_STAGES = {
+    "look": "looking for cells",
+    "check": "checking tokens",
+    "extract": "extracting tokens",
+}
 
 
 class _Bar:

@@ -15,7 +15,7 @@ from napari_cytosae.training.course import Course, OwnCourse
 from napari_cytosae.training.folder import TrainingFolder
 from napari_cytosae.training.processes import joined_processes
 from napari_cytosae.training.saelens import SaeLensCourse
-from napari_cytosae.training.tokens.batches import Batches, GivenBatches
+from napari_cytosae.training.tokens.batches import Batches, GivenBatches, moved
 from napari_cytosae.training.tokens.sources import TensorTokens, TokenSource
 from napari_cytosae.training.trained import Record, TrainedSae
 
@@ -115,7 +115,7 @@ def train_sae(
         coming = stack.enter_context(closing(batches.after(course.step)))
         saved, stop, x = course.step, False, None
         while course.step < config.steps and not stop:
-            x = next(coming).to(where).reshape(-1, d_model)
+            x = moved(next(coming), where).reshape(-1, d_model)
             record, stop = course.take(x, cancelled())
             history.append(record)
             if folder is not None:

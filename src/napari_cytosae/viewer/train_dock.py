@@ -57,6 +57,8 @@ _CELLS = (
 _EMPTY = "Choose a folder of images; what a training costs here is then measured before it starts."
 _WAIT_MS = 500  # after the last change, before the estimate
 
+_UNITS = {"look": "images looked through", "check": "shards checked", "extract": "crops"}
+
 
 class TrainDock(QWidget):
     """Folder, preset, what it costs; Train; curves; use it."""
@@ -327,8 +329,7 @@ class TrainDock(QWidget):
 
     def _on_step(self, step: Any) -> None:
         if isinstance(step, ExtractionProgress):
-            unit = "images looked through" if step.stage == "look" else "crops"
-            self.bar.show_progress(step.done, step.total, unit)
+            self.bar.show_progress(step.done, step.total, _UNITS[step.stage])
         elif isinstance(step, TrainStep):
             self.curves.add(step.record)
             assert self._request is not None

@@ -10,7 +10,7 @@ from napari_cytosae.errors import TrainingError
 from napari_cytosae.training import SaeTrainingConfig
 from napari_cytosae.training.processes import Processes
 from napari_cytosae.training.tokens import TensorTokens
-from napari_cytosae.training.tokens.batches import Batches
+from napari_cytosae.training.tokens.batches import Batches, moved
 
 TOKENS = 5
 
@@ -124,3 +124,11 @@ def test_first_images_are_of_the_data():
     first = Batches(Shards(8, 8), config).first_images()
     assert first.shape == (4, TOKENS, 2)
     assert len(torch.unique(first[:, 0, 0])) == 4
+
+
+def test_batches_travel_as_they_are_stored_and_arrive_as_float32():
+    half = torch.randn(3, 2).half()
+    for batch in (half, half.float(), half.double()):
+        arrived = moved(batch, torch.device("cpu"))
+        assert arrived.dtype == torch.float32
+        assert torch.equal(arrived, half.float())

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from napari_cytosae.concepts import analyze
 from napari_cytosae.errors import Cancelled, TrainingError
@@ -156,6 +158,50 @@ def test_a_damaged_shard_is_made_anew(images, bundle, tmp_path, made) -> None:
     rows = {crop.id: row for row, crop in enumerate(again.crops)}
     for row, crop in enumerate(crops):
         np.testing.assert_array_equal(again[rows[crop.id]], before[row])
+
+
+def test_a_flipped_bit_is_found_and_its_shard_made_anew(images, bundle, tmp_path, made) -> None:
+    store = extract(images, bundle, tmp_path / "tokens")
+    before = store[:]
+    shard = sorted((tmp_path / "tokens" / "shards").iterdir())[1]
+    content = bytearray(shard.read_bytes())
+    content[-1000] ^= 4
+    shard.write_bytes(content)
+    with pytest.raises(TrainingError, match=f"{shard.name} is damaged.*crop 1"):
+        store[:]
+    np.testing.assert_array_equal(store[:3], before[:3])  # what is whole is still read
+    made.clear()
+    steps: list[str] = []
+    again = extract(
+        images, bundle, tmp_path / "tokens", progress=lambda step: steps.append(step.stage)
+    )
+    assert sum(made) == 2
+    assert "check" in steps
+    assert again[:].shape == before.shape
+
+
+def test_an_open_store_never_reads_the_tokens_of_another(images, bundle, tmp_path) -> None:
+    store = extract(images, bundle, tmp_path / "tokens")
+    shards = sorted((tmp_path / "tokens" / "shards").iterdir())
+    shards[0].write_bytes(shards[1].read_bytes())
+    with pytest.raises(TrainingError, match="open them again"):
+        store[0]
+
+
+def test_a_store_without_sums_is_read(images, bundle, tmp_path) -> None:
+    store = extract(images, bundle, tmp_path / "tokens")
+    before = store[:]
+    for shard in (tmp_path / "tokens" / "shards").iterdir():
+        with safe_open(shard, "pt") as file:
+            about, tokens = file.metadata(), file.get_tensor("tokens")
+        del about["crc32"]
+        save_file({"tokens": tokens}, shard, about)
+    path = tmp_path / "tokens" / "store.json"
+    content = json.loads(path.read_text())
+    content["shards"] = [[name, size] for name, size, _ in content["shards"]]
+    path.write_text(json.dumps(content))
+    np.testing.assert_array_equal(TokenStore(tmp_path / "tokens")[:], before)
+    np.testing.assert_array_equal(extract(images, bundle, tmp_path / "tokens")[:], before)
 
 
 def test_an_open_store_never_names_the_crops_of_another(images, bundle, tmp_path) -> None:

@@ -20,6 +20,19 @@ _IMAGES_AT_ONCE = 32
 _ITEMS_AT_ONCE = 16_384
 
 
+def moved(batch: Tensor, device: torch.device) -> Tensor:
+    """Bring a batch to a device, as float32.
+
+    Stored tokens are float16: they travel as such, half the bytes, and become float32 there. To CUDA
+    they go from pinned memory, so that the next batch is cut meanwhile.
+    """
+    if device.type == "cpu" or batch.dtype not in (torch.float16, torch.bfloat16):
+        batch = batch.float()  # float64, too, which Apple's GPUs do not know
+    if device.type == "cuda" and batch.device.type == "cpu":
+        batch = batch.pin_memory()
+    return batch.to(device, non_blocking=device.type == "cuda").float()
+
+
 class Batches:
     """Cuts a source's tokens into the batches of a training.
 
@@ -85,14 +98,14 @@ class Batches:
 
         Yields
         ------
-        (images, tokens, d_model) or (tokens, d_model) float32.
+        (images, tokens, d_model) or (tokens, d_model), in the source's type; see `moved`.
         """
         left: list[Tensor] = []
         with closing(prefetch(self._pieces(step * self._size), self._load, 1)) as loaded:
             for items in loaded:
                 left.append(items)
                 while sum(map(len, left)) >= self._own:
-                    yield self._cut(left).float()
+                    yield self._cut(left)
 
     def _pieces(self, start: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Give pools' images, and the items of them that this process uses, in their order."""
@@ -178,13 +191,13 @@ class GivenBatches:
         return first if first.ndim == 3 else first[:, None]
 
     def after(self, step: int) -> Generator[Tensor, None, None]:
-        """Leave out the first `step` batches, and give the others as float32."""
+        """Leave out the first `step` batches, and give the others as they are."""
         if self._peeked is not None and step == 0:
-            yield self._peeked.float()
+            yield self._peeked
         skipped = step - (self._peeked is not None)
         for number, batch in enumerate(self._stream):
             if number >= skipped:
-                yield batch.float()
+                yield batch
 
     def _first(self) -> Tensor:
         if self._peeked is None:

@@ -33,7 +33,12 @@ from napari_cytosae.training.tokens.crops import (
 )
 from napari_cytosae.training.tokens.images import LabelledImage, gather_images
 from napari_cytosae.training.tokens.model import TokenModel
-from napari_cytosae.training.tokens.shards import ShardAbout, read_about, write_shard
+from napari_cytosae.training.tokens.shards import (
+    ShardAbout,
+    is_whole,
+    read_about,
+    write_shard,
+)
 
 SHARD_IMAGES: Final = 128
 """Images per shard: what a kill costs at most; 50 MB at width 768."""
@@ -51,13 +56,13 @@ class ExtractionProgress:
     Parameters
     ----------
     stage
-        ``"look"`` counts images that are looked through for cells, ``"extract"`` crops whose
-        tokens are made.
+        ``"look"`` counts images that are looked through for cells, ``"check"`` shards that are
+        compared with what was written, ``"extract"`` crops whose tokens are made.
     done, total
         How many of them.
     """
 
-    stage: Literal["look", "extract"]
+    stage: Literal["look", "check", "extract"]
     done: int
     total: int
 
@@ -80,7 +85,8 @@ def extract_tokens(
     """Make tokens of images into a store, or what of them it does not hold yet.
 
     What is there is known by the content of images, backbone and preprocessing, never by names or
-    times. Memory does not grow with the number of images.
+    times. A finished store that is made again is read through, and what is damaged is made anew. Of
+    the images, only their list is held in memory, some 1.3 kB each.
 
     Parameters
     ----------
@@ -140,6 +146,8 @@ def extract_tokens(
         key = f"{made.digest} {'class token' if class_token_only else 'all tokens'}"
         work = _Extraction(made, out, key, 1 if class_token_only else TOKENS_PER_IMAGE)
         kept = work.keep(plan, bool(about), overwrite)
+        if about.get("state") == "finished":
+            kept = work.check(kept, progress, cancelled)
         work.begin()
         work.extract(plan, kept, shard_images, batch_images, progress, cancelled)
         work.finish(plan)
@@ -187,6 +195,25 @@ class _Extraction:
         for path in [*damaged, *(about.path for about in others)]:
             path.unlink()
         return good
+
+    def check(
+        self,
+        kept: list[ShardAbout],
+        progress: Callable[[ExtractionProgress], None],
+        cancelled: Callable[[], bool],
+    ) -> list[ShardAbout]:
+        """Give the shards whose tokens are as they were written, and delete the others."""
+        whole = []
+        for number, about in enumerate(kept):
+            if cancelled():
+                raise Cancelled("Stopped while the tokens were checked; repeat it to go on.")
+            progress(ExtractionProgress("check", number, len(kept)))
+            if is_whole(about):
+                whole.append(about)
+            else:
+                about.path.unlink()
+        progress(ExtractionProgress("check", len(kept), len(kept)))
+        return whole
 
     def begin(self) -> None:
         """Say what the folder is for, and keep the backbone with it."""
@@ -271,7 +298,9 @@ class _Extraction:
         content = {
             **self._about("finished"),
             "shape": [len(ids), self.tokens, self.model.d_model],
-            "shards": [[about.path.name, len(about.ids)] for about in shards if about.ids],
+            "shards": [
+                [about.path.name, len(about.ids), about.seal] for about in shards if about.ids
+            ],
             "identity": identity,
             "skipped": [[str(item.path), item.reason] for item in skipped],
         }

@@ -51,8 +51,9 @@ class TokenStore:
                 f"{self.path} is not finished: repeat the extraction, and it goes on from there."
             )
         try:
-            self._names = [str(name) for name, _ in self._about["shards"]]
-            self.shard_sizes: Sequence[int] = tuple(int(size) for _, size in self._about["shards"])
+            shards = self._about["shards"]
+            self._shards = [(str(name), str(*seal)) for name, _, *seal in shards]
+            self.shard_sizes: Sequence[int] = tuple(int(size) for _, size, *_ in shards)
             images, tokens, d_model = (int(size) for size in self._about["shape"])
             self.block = int(self._about["block"])
             self.identity = str(self._about["identity"])
@@ -90,7 +91,7 @@ class TokenStore:
         Raises
         ------
         TrainingError
-            A shard cannot be read.
+            A shard cannot be read, is damaged, or is of an extraction that came later.
         """
         if not len(images):
             return torch.empty(0, *self.shape[1:], dtype=torch.float16)
@@ -98,7 +99,8 @@ class TokenStore:
         for number in sorted({bisect_right(self._begins, int(row)) - 1 for row in images}):
             first, last = self._begins[number], self._begins[number + 1]
             rows = images[(images >= first) & (images < last)] - first
-            parts.append(read_rows(self.path / SHARDS / self._names[number], rows.tolist()))
+            name, seal = self._shards[number]
+            parts.append(read_rows(self.path / SHARDS / name, rows.tolist(), seal))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @cached_property
