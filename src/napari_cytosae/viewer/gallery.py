@@ -6,18 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QScrollArea,
-    QSlider,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_cytosae.concepts.atlas import ReferencePicture
-from napari_cytosae.viewer.gallery_tiles import MaskStyle, Tile, TileStrip
+from napari_cytosae.viewer.gallery_tiles import Tile, TileStrip
 from napari_cytosae.viewer.gallery_work import (
     THIS_SLIDE,
     GalleryRequest,
@@ -25,12 +17,12 @@ from napari_cytosae.viewer.gallery_work import (
     fill_gallery,
 )
 from napari_cytosae.viewer.jobs import JobRunner
+from napari_cytosae.viewer.mask_controls import MaskControls
 from napari_cytosae.viewer.session import Session
 from napari_cytosae.viewer.subscriptions import Subscriptions
 
 K = 10
 _EMPTY = "Choose a concept in the table, or in a cell's list, to see the cells that show it best."
-_SIZES = (64, 192)
 
 
 class Gallery(QWidget):
@@ -55,27 +47,8 @@ class Gallery(QWidget):
         self.subscriptions.connect(session.pins_changed, self._restyle)
 
     def _build(self) -> None:
-        self.mask = QComboBox()
-        self.mask.addItem("heat", "heat")
-        self.mask.addItem("outline", "outline")
-        self.mask.addItem("bare cells", "none")
-        self.mask.setToolTip("How the concept's patches are shown on the cells.")
-        self.mask.currentIndexChanged.connect(self._restyle)
-        self.threshold = _slider(0, 90, 0)
-        self.threshold.setToolTip(
-            "Patches below this share of the strongest activation of a row do not count."
-        )
-        self.threshold.valueChanged.connect(self._restyle)
-        self.size = _slider(*_SIZES, 96)
-        self.size.setToolTip("Size of the cells.")
-        self.size.valueChanged.connect(self._restyle)
-        self._share = QLabel("≥ 0 %")
-        row = QHBoxLayout()
-        row.addWidget(self.mask)
-        row.addWidget(self._share)
-        row.addWidget(self.threshold, 1)
-        row.addWidget(QLabel("size"))
-        row.addWidget(self.size, 1)
+        self.controls = MaskControls()
+        self.controls.changed.connect(self._restyle)
         self.message = QLabel(_EMPTY)
         self.message.setWordWrap(True)
         self._content = QWidget()
@@ -88,7 +61,7 @@ class Gallery(QWidget):
         self.area.setWidget(self._content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
-        layout.addLayout(row)
+        layout.addWidget(self.controls)
         layout.addWidget(self.message)
         layout.addWidget(self.area, 1)
 
@@ -165,15 +138,12 @@ class Gallery(QWidget):
             self.message.setText("There is no atlas and no finished run to take cells from.")
 
     def _restyle(self) -> None:
-        self._share.setText(f"≥ {self.threshold.value()} %")
         concept = self._session.concept
         if concept is None:
             return
-        style = MaskStyle(
-            self.mask.currentData(), self.threshold.value() / 100, self._session.map_hue(concept)
-        )
+        style = self.controls.style_in(self._session.map_hue(concept))
         for strip in self._strips.values():
-            strip.draw_as(style, self.size.value())
+            strip.draw_as(style, self.controls.side)
 
 
 def _tile(picture: ReferencePicture) -> Tile:
@@ -197,10 +167,3 @@ def _tile(picture: ReferencePicture) -> Tile:
         picture,
     )
 
-
-def _slider(least: int, most: int, value: int) -> QSlider:
-    slider = QSlider(Qt.Orientation.Horizontal)
-    slider.setRange(least, most)
-    slider.setValue(value)
-    slider.setMinimumWidth(50)
-    return slider

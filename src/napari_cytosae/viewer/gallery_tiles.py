@@ -51,20 +51,30 @@ class Tile:
 
 
 class TileStrip(QWidget):
-    """Tiles in rows as wide as there is room; a click or Enter tells which one."""
+    """Tiles in rows as wide as there is room; a click or Enter tells which one.
+
+    Parameters
+    ----------
+    parent
+        Qt's.
+    captions
+        Whether words stand below the tiles, and a click does anything; without, they are pictures
+        and no more.
+    """
 
     activated = Signal(object)  # what the tile stands for
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, captions: bool = True) -> None:
         super().__init__(parent)
+        self._lines = _CAPTION_LINES if captions else 0
         self.tiles: list[Tile] = []
         self._side = 96
         self._style = MaskStyle()
         self._current = -1
         self._waiting = 0
         self._strongest = 0.0
-        self.setMouseTracking(True)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(captions)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus if captions else Qt.FocusPolicy.NoFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -115,7 +125,7 @@ class TileStrip(QWidget):
         return max(1, (width + _GAP) // (self._side + _GAP))
 
     def _row_height(self) -> int:
-        return self._side + _CAPTION_LINES * self.fontMetrics().height() + _GAP
+        return self._side + self._lines * self.fontMetrics().height() + _GAP
 
     def hasHeightForWidth(self) -> bool:
         return True
@@ -186,7 +196,7 @@ class TileStrip(QWidget):
             )
         painter.setPen(palette.windowText().color())
         metrics = self.fontMetrics()
-        for line, text in enumerate(tile.caption.split("\n")[:_CAPTION_LINES]):
+        for line, text in enumerate(tile.caption.split("\n")[: self._lines]):
             shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width())
             painter.drawText(
                 rect.left(), rect.bottom() + 1 + metrics.ascent() + line * metrics.height(), shown
@@ -213,7 +223,7 @@ class TileStrip(QWidget):
     # -- what the user does ----------------------------------------------------------------
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        index = self.tile_at(event.pos())
+        index = self.tile_at(event.pos()) if self._lines else -1
         self.setCursor(
             Qt.CursorShape.PointingHandCursor if index >= 0 else Qt.CursorShape.ArrowCursor
         )
@@ -221,7 +231,7 @@ class TileStrip(QWidget):
             QToolTip.showText(self.mapToGlobal(event.pos()), self.tiles[index].note, self)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        index = self.tile_at(event.pos())
+        index = self.tile_at(event.pos()) if self._lines else -1
         if event.button() == Qt.MouseButton.LeftButton and index >= 0:
             self._current = index
             self.update()
