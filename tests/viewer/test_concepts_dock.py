@@ -14,8 +14,10 @@ from window_actions import add_smear, analysed, until
 from made_runs import make_run, measure_made_run
 from napari_cytosae.concepts.atlas import Atlas
 from napari_cytosae.concepts.naming import dictionary_of
+from napari_cytosae.models.registry import STARTER
 from napari_cytosae.slides import SampleSmear
-from napari_cytosae.viewer.concepts_dock import CELL, STARRED, ConceptsDock
+from napari_cytosae.viewer.concepts_bar import CELL, STARRED
+from napari_cytosae.viewer.concepts_dock import ConceptsDock
 from napari_cytosae.viewer.main_dock import CytoSAEDock
 
 pytestmark = pytest.mark.gui
@@ -252,3 +254,15 @@ def test_an_atlas_is_built_from_a_folder_of_runs(concepts: ConceptsDock, tmp_pat
     until(lambda: not concepts.jobs.busy and concepts.jobs.idle)
     assert concepts.message.text()
     assert concepts.session.atlas is atlas
+
+
+def test_the_scatter_shows_what_the_table_lists(concepts: ConceptsDock) -> None:
+    concepts.session.show_atlas(Atlas.open(STARTER / "atlas"))
+    concepts.tabs.setCurrentWidget(concepts.scatter)
+    assert len(concepts.scatter._ids) > len(concepts.table.concepts.ids)  # those out of focus, too
+    concepts.search.setText("platelet")
+    found = set(concepts.session.atlas.find("platelet").tolist())
+    until(lambda: set(concepts.table.concepts.ids.tolist()) == found)
+    strong = concepts.scatter._ids[concepts.scatter._points.get_alpha() == 1]
+    assert 0 < len(strong) < len(concepts.scatter._ids)
+    assert set(strong.tolist()) == found & set(concepts.scatter._ids.tolist())

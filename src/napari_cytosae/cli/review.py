@@ -42,7 +42,7 @@ def begin_review(
     note(
         f"{len(review.concepts)} concepts, {pictures:,} pictures: {out / 'review.html'}. Each "
         f"reviewer fills in a sheet: {', '.join(file.name for file in files.values())}, or goes on "
-        "from there in the Concepts dock (Review…)."
+        "from there in the Concepts dock (Atlas ▾)."
     )
     if without:
         note(f"{without} of the concepts have no cell whose image is at hand; leave those empty.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QWidget
 
 from napari_cytosae.concepts.atlas import Focus
+
+_FADED = 0.08  # opacity of concepts that the table does not list
 
 
 class _Plot(FigureCanvasQTAgg):
@@ -49,7 +52,7 @@ class ConceptScatter(_Plot):
         self._ids = np.zeros(0, np.int64)
         self._xy = np.zeros((0, 2))
         self._ring: Any = None
-        self._bar: Any = None
+        self._points: Any = None
         self.mpl_connect("button_press_event", self._on_press)
         self.setToolTip("Each point is a concept: click one to choose it.")
 
@@ -71,16 +74,23 @@ class ConceptScatter(_Plot):
         size = float(np.clip(9000 / max(len(self._ids), 1), 1.5, 14))
         if entropy is not None and np.isfinite(entropy[there]).any():
             colour = np.ma.masked_invalid(entropy[there])
-            points = axes.scatter(*self._xy.T, s=size, c=colour, cmap="viridis", linewidths=0)
-            points.cmap.set_bad("0.6")
+            colours = colormaps["viridis"].with_extremes(bad="0.6")
+            points = axes.scatter(*self._xy.T, s=size, c=colour, cmap=colours, linewidths=0)
             bar = self.figure.colorbar(points, ax=axes, pad=0.01)
             self._take_colours()
             bar.set_label("label entropy (nats)", fontsize=7, color=self.text_color)
             bar.ax.tick_params(labelsize=7, colors=self.text_color)
         else:
-            axes.scatter(*self._xy.T, s=size, c="#56b4e9", linewidths=0)
+            points = axes.scatter(*self._xy.T, s=size, c="#56b4e9", linewidths=0)
+        self._points = points
         self._take_colours()
         self.draw_idle()
+
+    def show_only(self, ids: NDArray[np.integer]) -> None:
+        """Let the concepts that a table lists stand out, and the others fade."""
+        if self._points is not None:
+            self._points.set_alpha(np.where(np.isin(self._ids, ids), 1.0, _FADED))
+            self.draw_idle()
 
     def choose(self, concept_id: int | None) -> None:
         """Ring a concept."""

@@ -103,6 +103,10 @@ class ConceptTableModel(QAbstractTableModel):
             last = self.index(len(self._ids) - 1, len(self.columns) - 1)
             self.dataChanged.emit(self.index(0, 0), last)
 
+    def values(self, key: str) -> NDArray[Any] | None:
+        """Give the values of a column, one per concept; None where there are none."""
+        return self._values.get(key)
+
     @property
     def ids(self) -> NDArray[np.int64]:
         """Ids of the concepts on show, from the top."""

@@ -133,6 +133,8 @@ class Gallery(QWidget):
     def _on_finished(self, completed: bool) -> None:
         for strip in self._strips.values():
             strip.end()
+        tiles = [tile for strip in self._strips.values() for tile in strip.tiles]
+        self.controls.follow_maps(any(tile.concept_map is not None for tile in tiles))
         self.message.setVisible(not self._strips)
         if not self._strips:
             self.message.setText("There is no atlas and no finished run to take cells from.")
@@ -166,4 +168,3 @@ def _tile(picture: ReferencePicture) -> Tile:
         "\n".join(note),
         picture,
     )
-

@@ -44,6 +44,11 @@ class MaskControls(QWidget):
         """Give what is chosen, in a hue (``#rrggbb``)."""
         return MaskStyle(self.mask.currentData(), self.threshold.value() / 100, hue)
 
+    def follow_maps(self, known: bool) -> None:
+        """Offer masks only where it is known where in the cells the concept is."""
+        for widget in (self.mask, self.threshold, self._share):
+            widget.setEnabled(known)
+
     @property
     def side(self) -> int:
         """Side of a cell, in px."""

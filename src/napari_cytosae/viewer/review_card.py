@@ -4,51 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QStringListModel, Qt, QTimer, Signal
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
-    QButtonGroup,
-    QCompleter,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
-    QPlainTextEdit,
     QProgressBar,
     QPushButton,
     QScrollArea,
-    QSplitter,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_cytosae.concepts.naming import load_vocabulary
-from napari_cytosae.concepts.review import RATINGS, Answer, BlindPicture
-from napari_cytosae.errors import CytoSAEError, NamesError
+from napari_cytosae.concepts.review import BlindPicture
+from napari_cytosae.errors import CytoSAEError
 from napari_cytosae.export.palette import HUES
+from napari_cytosae.viewer.folding_splitter import FoldingSplitter
 from napari_cytosae.viewer.gallery_tiles import Tile, TileStrip
 from napari_cytosae.viewer.jobs import JobRunner
 from napari_cytosae.viewer.mask_controls import MaskControls
+from napari_cytosae.viewer.review_answers import BACK, NEXT, ReviewAnswers
 from napari_cytosae.viewer.review_work import Filled, Reviewing, cells_job
 
 _KEEP_MS = 400  # after the last letter
-_NARROW = 640  # px: below this the answers stand under the cells
-_MEANING = dict(
-    zip(
-        RATINGS,
-        ("nothing in common", "something in some of the cells", "one thing in all of them"),
-        strict=True,
-    )
-)
 _NO_PICTURE = (
     "The images of this concept's cells are not on this computer any more. Skip it, or bring them "
     "back to where they were and come back to it."
 )
-_KEYS = {
-    (Qt.Key.Key_PageDown, False): "next",
-    (Qt.Key.Key_PageUp, False): "back",
-    (Qt.Key.Key_PageDown, True): "skip",
-}
 
 
 class ReviewCard(QWidget):
@@ -63,11 +44,12 @@ class ReviewCard(QWidget):
         self._at: Reviewing | None = None
         self.place = 0
         self._cells: dict[int, tuple[BlindPicture, ...]] = {}
-        self._showing = False
         self.jobs = JobRunner(self)
         self.jobs.yielded.connect(self._on_cells)
-        self.jobs.failed.connect(lambda error: self.empty.setText(str(error)))
-        self._build()
+        self.jobs.failed.connect(self._on_failure)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(FoldingSplitter(self._build_cells(), self._build_side()))
         self._keeping = QTimer(self)
         self._keeping.setSingleShot(True)
         self._keeping.setInterval(_KEEP_MS)
@@ -75,7 +57,7 @@ class ReviewCard(QWidget):
 
     # -- building --------------------------------------------------------------------------
 
-    def _build(self) -> None:
+    def _build_cells(self) -> QWidget:
         self.controls = MaskControls()
         self.controls.changed.connect(self._restyle)
         self.strip = TileStrip(captions=False)
@@ -94,17 +76,9 @@ class ReviewCard(QWidget):
         column.addWidget(self.controls)
         column.addWidget(self.empty)
         column.addWidget(area, 1)
-        self.splitter = QSplitter(Qt.Orientation.Horizontal)
-        self.splitter.addWidget(cells)
-        self.splitter.addWidget(self._build_answers())
-        self.splitter.setStretchFactor(0, 3)
-        self.splitter.setStretchFactor(1, 2)
-        self.splitter.setChildrenCollapsible(False)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.splitter)
+        return cells
 
-    def _build_answers(self) -> QWidget:
+    def _build_side(self) -> QWidget:
         self.progress = QProgressBar()
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.leave = QPushButton("Leave")
@@ -113,71 +87,24 @@ class ReviewCard(QWidget):
         top = QHBoxLayout()
         top.addWidget(self.progress, 1)
         top.addWidget(self.leave)
-        self.name = QLineEdit()
-        self.name.setPlaceholderText("what the cells have in common")
-        self.name.setToolTip(
-            "Your own words, or a term of the vocabulary: begin to type.\n"
-            "Enter goes on to the rating."
-        )
-        self.name.textEdited.connect(lambda _: self._keeping.start())
-        self._terms = QStringListModel(self)
-        completer = QCompleter(self._terms, self)
-        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        completer.setFilterMode(Qt.MatchFlag.MatchContains)
-        completer.activated.connect(lambda _: self._keeping.start())
-        self.name.setCompleter(completer)
-        self.ratings = QButtonGroup(self)
-        self.ratings.setExclusive(False)  # a second click takes the rating back
-        row = QHBoxLayout()
-        for number, rating in enumerate(RATINGS):
-            button = QPushButton(f"{number + 1}  {rating}")
-            button.setCheckable(True)
-            button.setToolTip(f"{_MEANING[rating]}  (Ctrl+{number + 1}, or {number + 1} here)")
-            button.installEventFilter(self)
-            self.ratings.addButton(button, number)
-            row.addWidget(button, 1)
-        self.ratings.idClicked.connect(self._rate)
-        self.notes = QPlainTextEdit()
-        self.notes.setPlaceholderText("notes")
-        self.notes.setTabChangesFocus(True)
-        self.notes.setMinimumHeight(36)
-        self.notes.textChanged.connect(self._on_notes)
-        for field in (self.name, self.notes):
-            field.installEventFilter(self)
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Name", self.name)
-        form.addRow("Rating", row)
-        form.addRow("Notes", self.notes)
-        self.back = QPushButton("◂ Back")
-        self.back.setToolTip("The concept before (Page Up).")
-        self.back.clicked.connect(lambda: self.step("back"))
-        self.skip = QPushButton("Skip")
-        self.skip.setToolTip("Go on without a rating; it stays open (Shift + Page Down).")
-        self.skip.clicked.connect(lambda: self.step("skip"))
-        self.next = QPushButton("Next ▸")
-        self.next.setToolTip("Go on once it is rated (Enter, Page Down).")
-        self.next.clicked.connect(lambda: self.step("next"))
-        buttons = QHBoxLayout()
-        for button in (self.back, self.skip, self.next):
-            button.installEventFilter(self)
-            buttons.addWidget(button, 1)
+        self.answers = ReviewAnswers()
+        self.answers.edited.connect(lambda: self._keeping.start())
+        self.answers.rated.connect(self.keep)
+        self.answers.stepped.connect(self.step)
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextFormat(Qt.TextFormat.PlainText)
-        self.move = QPushButton("Save elsewhere…")
-        self.move.clicked.connect(self.move_wanted)
-        self.move.hide()
-        answers = QWidget()
-        column = QVBoxLayout(answers)
+        self.move_button = QPushButton("Save elsewhere…")
+        self.move_button.clicked.connect(self.move_wanted)
+        self.move_button.hide()
+        side = QWidget()
+        column = QVBoxLayout(side)
         column.setContentsMargins(4, 0, 0, 0)
         column.addLayout(top)
-        column.addLayout(form, 1)
-        column.addLayout(buttons)
+        column.addWidget(self.answers, 1)
         column.addWidget(self.status)
-        column.addWidget(self.move)
-        return answers
+        column.addWidget(self.move_button)
+        return side
 
     # -- what is shown ---------------------------------------------------------------------
 
@@ -185,13 +112,9 @@ class ReviewCard(QWidget):
         """Begin with a concept, by its place from 0."""
         self._at = at
         self._cells.clear()
-        try:
-            words = [word for term in load_vocabulary() for word in term.words]
-        except NamesError:  # without a vocabulary, names are free
-            words = []
-        self._terms.setStringList(words)
+        self.answers.load_vocabulary()
         self.status.setText("")
-        self.move.hide()
+        self.move_button.hide()
         self._show(place)
 
     @property
@@ -203,23 +126,19 @@ class ReviewCard(QWidget):
     def _show(self, place: int) -> None:
         assert self._at is not None
         self.place = place
-        n = len(self._at.review.concepts)
-        answer = self._at.file.said(self.concept)
-        self._showing = True
-        self.name.setText(answer.name)
-        self.notes.setPlainText(answer.notes)
-        self._showing = False
-        self._check(answer.rating)
-        self.back.setEnabled(place > 0)
-        self.progress.setRange(0, n)
+        self.answers.write(self._at.file.said(self.concept))
+        self.answers.steps[BACK].setEnabled(place > 0)
+        last = place == len(self._at.review.concepts) - 1
+        self.answers.steps[NEXT].setText("To the end ▸" if last else "Next ▸")
         self._tell_progress()
         self.strip.expect(0)
         self._fill()
-        self.name.setFocus()
+        self.answers.name.setFocus()
 
     def _tell_progress(self) -> None:
         assert self._at is not None
         n, done = len(self._at.review.concepts), self._at.file.sheet.done
+        self.progress.setRange(0, n)
         self.progress.setValue(done)
         self.progress.setFormat(f"{self.place + 1} of {n}  ·  {done} rated")
 
@@ -242,6 +161,10 @@ class ReviewCard(QWidget):
         if filled.concept_id == self.concept:
             self._show_cells()
 
+    def _on_failure(self, error: Exception) -> None:
+        self.empty.setText(str(error))
+        self.empty.show()
+
     def _show_cells(self) -> None:
         cells = self._cells.get(self.concept)
         if cells is None:
@@ -250,6 +173,7 @@ class ReviewCard(QWidget):
         for cell in cells:
             self.strip.add(Tile(cell.crop, cell.concept_map, "", "", None))
         self.strip.end()
+        self.controls.follow_maps(any(cell.concept_map is not None for cell in cells))
         self.empty.setText(_NO_PICTURE)
         self.empty.setVisible(not cells)
         self._restyle()
@@ -257,20 +181,7 @@ class ReviewCard(QWidget):
     def _restyle(self) -> None:
         self.strip.draw_as(self.controls.style_in(HUES[0]), self.controls.side)
 
-    def resizeEvent(self, event: Any) -> None:
-        super().resizeEvent(event)
-        narrow = self.width() < _NARROW
-        self.splitter.setOrientation(
-            Qt.Orientation.Vertical if narrow else Qt.Orientation.Horizontal
-        )
-
     # -- what is said ----------------------------------------------------------------------
-
-    @property
-    def rating(self) -> str:
-        """What is chosen; empty for nothing."""
-        chosen = [n for n in range(len(RATINGS)) if self.ratings.button(n).isChecked()]
-        return RATINGS[chosen[0]] if chosen else ""
 
     def keep(self) -> bool:
         """Save what is said of the concept on show; tell whether it is on the disk."""
@@ -279,47 +190,31 @@ class ReviewCard(QWidget):
             return True
         file = self._at.file
         try:
-            file.answer(self.concept, Answer(self.rating, self.name.text(), self._notes()))
+            file.answer(self.concept, self.answers.read())
         except CytoSAEError as error:
             n = len(file.unsaved)
             self.status.setText(
                 f"Not saved: {error} {n} {'answer is' if n == 1 else 'answers are'} in memory only."
             )
-            self.move.show()
+            self.move_button.show()
             return False
         finally:
             self._tell_progress()
-        self.status.setText(f"saved in {file.path.name}")
+        self.status.setText(f"Saved in {file.path.name}")
         self.status.setToolTip(str(file.path))
-        self.move.hide()
+        self.move_button.hide()
         return True
-
-    def _notes(self) -> str:
-        return self.notes.toPlainText()
-
-    def _on_notes(self) -> None:
-        if not self._showing:
-            self._keeping.start()
-
-    def _check(self, rating: str) -> None:
-        for number, each in enumerate(RATINGS):
-            self.ratings.button(number).setChecked(each == rating)
-
-    def _rate(self, number: int) -> None:
-        """Follow a click: it chooses one rating, or takes it back."""
-        self._check(RATINGS[number] if self.ratings.button(number).isChecked() else "")
-        self.keep()
 
     def step(self, where: str) -> None:
         """Go on, back, or on without a rating."""
         if self._at is None:
             return
         saved = self.keep()
-        if where == "next" and not self.rating:
+        if where == NEXT and not self.answers.rating:
             self.status.setText("Say how clear it is, or skip it.")
-            self.ratings.button(0).setFocus()
+            self.answers.ask_for_rating()
             return
-        place = self.place + (-1 if where == "back" else 1)
+        place = self.place + (-1 if where == BACK else 1)
         if place >= len(self._at.review.concepts):
             if saved:
                 self.ended.emit()
@@ -334,49 +229,3 @@ class ReviewCard(QWidget):
         if self._keeping.isActive():
             self.keep()
         super().hideEvent(event)
-
-    # -- keys ------------------------------------------------------------------------------
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Take the keys of the review from whatever field has them, before the window does."""
-        kind = event.type()
-        if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
-            return super().eventFilter(watched, event)
-        assert isinstance(event, QKeyEvent)
-        act = self._act_of(watched, event)
-        if act is None:
-            return super().eventFilter(watched, event)
-        if kind == QEvent.Type.ShortcutOverride:
-            event.accept()
-        else:
-            act()
-        return True
-
-    def _act_of(self, watched: QObject, event: QKeyEvent) -> Any:
-        key, held = event.key(), event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
-        control = held == Qt.KeyboardModifier.ControlModifier
-        shift = held == Qt.KeyboardModifier.ShiftModifier
-        plain = held == Qt.KeyboardModifier.NoModifier
-        if (shift or plain) and (where := _KEYS.get((Qt.Key(key), shift))):
-            return lambda: self.step(where)
-        number = int(key) - int(Qt.Key.Key_1)
-        written = watched in (self.name, self.notes)
-        if 0 <= number < len(RATINGS) and (control or (plain and not written)):
-            return self.ratings.button(number).click
-        if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            if control or (watched in self.ratings.buttons() and self.rating):
-                return lambda: self.step("next")
-            if watched is self.name and plain and not self._completing():
-                return self._from_name
-        return None
-
-    def _completing(self) -> bool:
-        popup = self.name.completer().popup()
-        return popup is not None and popup.isVisible()
-
-    def _from_name(self) -> None:
-        if self.rating:
-            self.step("next")
-        else:
-            self.keep()
-            self.ratings.button(0).setFocus()

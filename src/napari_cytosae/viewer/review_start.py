@@ -163,14 +163,12 @@ class ReviewStart(QWidget):
             done = ", ".join(f"{name} has rated {k} of {n}" for name, k in self._done.items())
             words = f"A review of {n} concepts is here: {done or 'nobody has begun'}."
             mine = next((k for name, k in self._done.items() if _same(name, who)), None)
-            if mine is None:
-                button = "Join it"
-            else:
-                button = "Go on" if mine < n else "See the end"
+            button = "Join it" if mine is None else "Go on" if mine < n else "See the end"
         self.begin.setText(button)
         ready = bool(self.folder.text().strip() and who and not self._trouble)
         self.begin.setEnabled(ready and not self._busy)
-        self.begin.setToolTip("" if ready else "Give a folder and your name.")
+        if not words and not ready:
+            words = "Choose a folder for the review, and give your name."
         self.message.setText("Drawing concepts …" if self._busy else words)
 
     # -- what the user does ----------------------------------------------------------------
