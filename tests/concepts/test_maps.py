@@ -4,7 +4,7 @@ from made_images import make_cells, make_image
 from random_cells import D_SAE, cell_from_dense, random_dense
 
 from napari_cytosae.concepts import analyze, colour_by, paint_maps, place_map, place_maps
-from napari_cytosae.concepts.maps import placed
+from napari_cytosae.concepts.maps import placed, placed_within
 from napari_cytosae.errors import RunError
 
 
@@ -36,6 +36,28 @@ def test_a_map_of_pixel_sized_patches_paints_the_very_pixels():
     np.testing.assert_array_equal(canvas.values, expected)
     assert canvas.scale == (1.0, 1.0)
     assert canvas.translate == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("box", [[-8, 5, 56, 69], [3, 30, 67, 94], [-20, -9, 44, 55]])
+def test_a_map_at_the_border_shows_what_lies_on_the_slide(box, smooth):
+    values = np.arange(1, 257, dtype=np.float32).reshape(16, 16)
+    shape = (50, 61)
+    seen = placed_within(values, np.array(box, float), shape, smooth=smooth)
+    whole = paint_maps(values[None], np.array([box], float), shape, downsample=1, smooth=smooth)
+    y, x = (int(edge) for edge in seen.translate)
+    height, width = seen.values.shape
+    assert seen.scale == (1.0, 1.0)
+    np.testing.assert_array_equal(whole.values[y : y + height, x : x + width], seen.values)
+    assert np.count_nonzero(whole.values) == seen.values.size
+
+
+def test_a_map_within_the_slide_stays_as_it_is():
+    values = np.ones((16, 16), np.float32)
+    box = np.array([0.0, 0.0, 32.0, 32.0])
+    seen = placed_within(values, box, (32, 40))
+    assert seen.values is values
+    assert (seen.scale, seen.translate) == ((2.0, 2.0), (0.5, 0.5))
 
 
 @pytest.mark.parametrize("downsample", [1, 2, 3, 4])

@@ -112,7 +112,11 @@ def test_hover_previews_over_the_cell_and_leaving_takes_it_away(
 ) -> None:
     image = add_smear(viewer, smear)
     dock = analysed(open_dock())
-    label, _ = a_cell(dock)
+    run = dock.session.results.run
+    height, width = image.data.shape[:2]
+    inside = (run.boxes[:, :2] >= 0).all(axis=1) & (run.boxes[:, 2:] <= (height, width)).all(axis=1)
+    (row, *_), (at_border, *_) = np.flatnonzero(inside), np.flatnonzero(~inside)
+    label = int(run.table["label"].iloc[row])
     dock.session.select(label)
     concept = dock.panel.concepts.rows[0].concept_id
     dock.panel.concepts.hovered.emit(concept)
@@ -120,11 +124,19 @@ def test_hover_previews_over_the_cell_and_leaving_takes_it_away(
     assert preview.visible
     expected = dock.session.results.run.concept_map(label, concept)
     np.testing.assert_array_equal(preview.data, expected)
-    y0, x0, y1, x1 = dock.session.results.run.boxes[0]
+    y0, x0, y1, x1 = run.boxes[row]
     centre = world_of(image, ((y0 + y1) / 2 - 0.5, (x0 + x1) / 2 - 0.5))
     np.testing.assert_allclose(preview.data_to_world((7.5, 7.5)), centre)
     dock.panel.concepts.hovered.emit(None)
     assert not preview.visible
+
+    # Of a crop that reaches over the border, what lies on the image: nothing else is drawn anew.
+    dock.session.select(int(run.table["label"].iloc[at_border]))
+    dock.panel.concepts.hovered.emit(dock.panel.concepts.rows[0].concept_id)
+    assert preview.visible
+    low, high = preview.extent.world
+    assert (low >= image.extent.world[0]).all()
+    assert (high <= image.extent.world[1]).all()
 
 
 def test_a_click_on_a_patch_narrows_the_list(

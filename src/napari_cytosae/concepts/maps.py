@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Canvas pixels per side of a patch that are plenty to draw a 16 × 16 map by.
 _PIXELS_PER_PATCH = 4
 _LARGEST_CANVAS_PX = 32_000_000
+# Side of one cell's map in canvas pixels, where it has to be cut.
+_LARGEST_CUT_PX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,43 @@ def placed(values: NDArray[np.float32], box: NDArray[np.float64]) -> PlacedMap:
     # patch after.
     return PlacedMap(
         values, (height, width), (float(y0) + (height - 1) / 2, float(x0) + (width - 1) / 2)
+    )
+
+
+def placed_within(
+    values: NDArray[np.float32],
+    box: NDArray[np.float64],
+    shape: tuple[int, int],
+    *,
+    smooth: bool = False,
+) -> PlacedMap | Canvas:
+    """Place a map as `placed` does, without what lies outside the slide.
+
+    A crop at the border is filled by reflection; what concepts show there is nowhere.
+
+    Parameters
+    ----------
+    values
+        (16, 16) activations.
+    box
+        The crop, y0, x0, y1, x1 in level-0 px.
+    shape
+        Height and width of the slide at level 0, in px.
+    smooth
+        As in `paint_maps`, where the map has to be cut.
+    """
+    y0, x0, y1, x1 = (float(edge) for edge in box)
+    if y0 >= 0 and x0 >= 0 and y1 <= shape[0] and x1 <= shape[1]:
+        return placed(values, box)
+    step = max(1, int(y1 - y0) // _LARGEST_CUT_PX)
+    rows, patch_rows = _covered(y0, y1, step, shape[0] // step)
+    columns, patch_columns = _covered(x0, x1, step, shape[1] // step)
+    painted = (_interpolated if smooth else _squares)(values, patch_rows, patch_columns)
+    offset = (step - 1) / 2
+    return Canvas(
+        painted,
+        (float(step), float(step)),
+        (rows.start * step + offset, columns.start * step + offset),
     )
 
 

@@ -9,10 +9,11 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 import numpy as np
 import pandas as pd
 from napari.layers import Image, Labels, Points
-from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+from scipy.ndimage import binary_erosion
 
 from napari_cytosae.cells import PaintedLabels
-from napari_cytosae.concepts.maps import placed
+from napari_cytosae.concepts.maps import placed_within
 from napari_cytosae.concepts.stored_labels import StoredLabels
 from napari_cytosae.viewer.drawing_anew import draw_anew
 from napari_cytosae.viewer.palette import OUTLINE, map_colormap
@@ -46,7 +47,7 @@ class ResultLayers:
         self._viewer: ReferenceType[ViewerModel] = ref(unwrapped(viewer))
         self._session = session
         self._cells: ReferenceType[Labels] | None = None
-        self._outline: ReferenceType[Labels] | None = None
+        self._outline: ReferenceType[Image] | None = None
         self._rings: ReferenceType[Points] | None = None
         self._preview: ReferenceType[Image] | None = None
         self._coloured: ReferenceType[Labels | Image] | None = None
@@ -165,25 +166,26 @@ class ResultLayers:
             if layer is not None:
                 layer.visible = False
             return
-        # Two pixels of margin: an outline needs the outside to be seen.
-        y0, x0, y1, x1 = results.extent_of(label, margin_px=2)
+        y0, x0, y1, x1 = results.extent_of(label, margin_px=1)
         mask = results.labels[y0:y1, x0:x1] == label
+        edge = mask & ~binary_erosion(mask, iterations=2 * outline_px(results))
         place = placement(source, offset_px=(y0, x0))
+        # An Image, not Labels: those compile their colours when the first is drawn, for a second.
         if layer is None:
-            layer = Labels(
-                mask.astype(np.uint8),
+            layer = Image(
+                edge.astype(np.uint8),
                 name="selected cell",
-                opacity=1.0,
+                colormap=Colormap(["transparent", OUTLINE], name="outline"),
+                contrast_limits=(0, 1),
+                interpolation2d="nearest",
                 blending=_BLENDING,
-                colormap=DirectLabelColormap(color_dict={None: "transparent", 1: OUTLINE}),
                 **place,
             )
             self._outline = ref(layer)
             self._add(layer)
-        else:
-            layer.data = mask.astype(np.uint8)
-            settle(layer, **place)
-        settle(layer, contour=2 * outline_px(results), visible=True)
+            return
+        layer.data = edge.astype(np.uint8)
+        settle(layer, **place, visible=True)
 
     def _show_rings(self) -> None:
         """Ring the cells that are selected beside the one on show."""
@@ -227,18 +229,21 @@ class ResultLayers:
                 layer.visible = False
             return
         values = answer.concept_map(concept_id)
-        place = placement_of(source, placed(values, answer.box))
+        # Within the image: a layer that reaches beyond it has all layers drawn anew.
+        shape = session.results.slide.shape
+        seen = placed_within(values, answer.box, shape, smooth=self.smooth)
+        place = placement_of(source, seen)
         look = {
             "colormap": map_colormap(session.map_hue(concept_id)),
             "contrast_limits": (0.0, session.results.full_scale(concept_id)),
             "interpolation2d": "linear" if self.smooth else "nearest",
         }
         if layer is None:
-            layer = Image(values, name="concept preview", blending=_BLENDING, **look, **place)
+            layer = Image(seen.values, name="concept preview", blending=_BLENDING, **look, **place)
             self._preview = ref(layer)
             self._add(layer)
             return
-        layer.data = values
+        layer.data = seen.values
         settle(layer, **look, **place, visible=True)
 
     def _show_pins(self, refresh: bool = False) -> None:
