@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage
@@ -69,9 +67,12 @@ class CellPanel(QWidget):
         self.crop = CropView()
         self.crop.patch_clicked.connect(self._session.select_patch)
         self.facts = QLabel()
-        self.facts.setWordWrap(True)
+        self.facts.setToolTip(
+            "Diameter of a circle of its area, the nucleus' share of that area, "
+            "its centre, and how many concepts are active in it."
+        )
         self.facts.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.facts.setMinimumWidth(90)
+        self.facts.setMinimumWidth(self.facts.fontMetrics().horizontalAdvance("9,999 concepts") + 4)
         self.other = CropView()
         self.other.setToolTip("The other cell, as the model saw it (Esc ends the comparison).")
         self.other.setVisible(False)
@@ -181,13 +182,12 @@ class CellPanel(QWidget):
         lines = [f"{diameter * size:.1f} µm wide" if size else f"{diameter:.0f} px wide"]
         nucleus = float(row.get("nucleus_area_px", np.nan))
         if nucleus == nucleus and nucleus > 0:
-            lines.append(f"nucleus {percent(min(nucleus / float(row['area_px']), 1.0))} of it")
-        lines.append(f"x {row['centroid_x']:.0f}, y {row['centroid_y']:.0f} px")
+            lines.append(f"{percent(min(nucleus / float(row['area_px']), 1.0))} nucleus")
+        lines.append(f"x {row['centroid_x']:.0f} px\ny {row['centroid_y']:.0f} px")
         answer = results.answer(label)
         if answer is not None:
-            lines.append(f"{len(results.active_concepts(label))} concepts active")
-        # A number stays with its unit.
-        return "\n".join(re.sub(r"(?<=\d) (?=\D)", "\u00a0", line) for line in lines)
+            lines.append(f"{len(results.active_concepts(label))} concepts")
+        return "\n".join(lines)
 
     def _show_concepts(self) -> None:
         session = self._session
