@@ -80,6 +80,10 @@ def test_the_tutorial_goes_from_a_folder_to_the_page(clinic, model, invoke, monk
     assert "AML against healthy" in page
     assert "6 patients" in page
     assert (clinic / "tables" / "scores.csv").is_file()
+    beside = pd.read_csv(clinic / "tables" / "beside.csv")
+    baselines = ["raw tokens", "class tokens", "random frozen decoder"]
+    assert list(beside["name"][1:4]) == baselines
+    assert all(name in page for name in baselines)
     done = invoke("cohort", "predict", "clinic.cohort/model.safetensors", "clinic.cohort")
     assert done.exit_code == 0, done.stderr
     assert len(re.findall(r"patient \d", done.stdout)) == 6
@@ -139,12 +143,18 @@ def test_baselines_are_read_by_patient(made, tmp_path, invoke):
     assert done.exit_code == 0, done.stderr
     a, b = (re.search(rf"^{name} +(\S+) +(\S+)", done.stdout, re.M).groups() for name in "ab")
     assert a == b
+    again = invoke("cohort", "classify", made, *QUICK, "--no-curve", "--beside", f"c={made}")
+    assert again.exit_code == 0, again.stderr
+    one, other = re.findall(r"^(?:barcodes|c) +(.*)$", again.stdout, re.MULTILINE)
+    assert one == other
+    assert re.search(r"told as well as by the barcodes .* by c \(", again.stderr, re.DOTALL)
+    (tmp_path / "broken.h5ad").write_bytes(made.read_bytes()[:500])
     table.iloc[1:].to_csv(tmp_path / "short.csv")
     for words, said in (
         ("nothing", "NAME=FILE"),
         ("x=nowhere.csv", "does not exist"),
         (f"x={tmp_path / 'short.csv'}", "no row for patient"),
-        (f"x={made}", "cannot be read"),
+        (f"x={tmp_path / 'broken.h5ad'}", "damaged"),
     ):
         failed = invoke("cohort", "classify", made, *QUICK, "--beside", words)
         assert failed.exit_code == 1

@@ -1,9 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
 from PIL import Image
 from random_barcodes import single_cell
 from safetensors.torch import save_file
 
+from napari_cytosae.cohorts.baselines.random_decoder import draw_decoder
 from napari_cytosae.models import SparseAutoencoder, load_bundle, save_sae
 from napari_cytosae.models.backbone import Backbone
 from napari_cytosae.models.layouts import BackboneShape
@@ -52,3 +55,11 @@ def patients(tmp_path):
             picture = single_cell(100 * number + cell, 40 * (number % 2))
             Image.fromarray(picture).save(place / f"{cell}.png")
     return folder
+
+
+@pytest.fixture
+def short_training(monkeypatch):
+    """Train random dictionaries for a few steps only: so few tokens are soon learned by heart."""
+    monkeypatch.setattr(
+        "napari_cytosae.cohorts.baselines.make.draw_decoder", partial(draw_decoder, steps=20)
+    )

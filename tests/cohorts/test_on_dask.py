@@ -9,6 +9,13 @@ import pytest
 from extraction_cases import assert_same_bits, settings_for
 
 from napari_cytosae.cohorts import read_cohort
+from napari_cytosae.cohorts.baselines import (
+    CLASS_TOKENS,
+    RANDOM,
+    RAW_TOKENS,
+    make_baselines,
+    read_baselines,
+)
 from napari_cytosae.cohorts.extraction import dask_workers, extract
 from napari_cytosae.cohorts.extraction.on_dask import _content_key
 from napari_cytosae.cohorts.extraction.plan import plan_units
@@ -65,6 +72,7 @@ def test_a_killed_worker_costs_its_task(here, bundle_files, tmp_path):
         assert_same_bits(found, expected)
 
 
+@pytest.mark.usefixtures("short_training")
 def test_a_scheduler_that_runs_already_is_used_and_left_alone(here, bundle_files, tmp_path):
     from distributed import Client, LocalCluster
 
@@ -72,7 +80,9 @@ def test_a_scheduler_that_runs_already_is_used_and_left_alone(here, bundle_files
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
         with dask_workers(cluster.scheduler_address) as workers:
             found = extract(cohort, tmp_path / "c", settings_for(bundle_files), workers=workers)
+            make_baselines(cohort, tmp_path / "c", settings_for(bundle_files), workers=workers)
         assert_same_bits(found, expected)
+        assert set(read_baselines(tmp_path / "c", found)) == {RAW_TOKENS, CLASS_TOKENS, RANDOM}
         with Client(cluster) as client:
             with dask_workers(client=client) as workers:
                 found = extract(cohort, tmp_path / "d", settings_for(bundle_files), workers=workers)

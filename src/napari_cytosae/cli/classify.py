@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from napari_cytosae.cohorts import Barcodes, Comparison
     from napari_cytosae.cohorts.classification import Classification
 
+    Other = NDArray[np.float64] | Barcodes
+
 MODEL_FILE = "model.safetensors"
 _LOGGED_SECONDS = 15.0
 
@@ -33,6 +35,7 @@ def classify(
     *,
     model: Path | None,
     out: Path | None,
+    baselines: bool,
     beside: list[str],
     settings: Mapping[str, Any],
 ) -> None:
@@ -46,7 +49,7 @@ def classify(
     from napari_cytosae.cohorts.classification import save_model, train_model
 
     barcodes = open_barcodes(folder)
-    found = _classify(barcodes, beside, settings)
+    found = _classify(barcodes, _beside(folder, barcodes, baselines, beside), settings)
     _print(found)
     place = model or _inside(folder) / MODEL_FILE
     save_model(train_model(barcodes, scores=found), place)
@@ -94,6 +97,7 @@ def report(
     classified: bool,
     pictures: bool,
     title: str | None,
+    baselines: bool,
     beside: list[str],
     settings: Mapping[str, Any],
 ) -> None:
@@ -112,7 +116,8 @@ def report(
     notes = []
     if classified:
         try:
-            classification = _classify(barcodes, beside, settings)
+            others = _beside(folder, barcodes, baselines, beside)
+            classification = _classify(barcodes, others, settings)
         except CohortError as error:
             # A cohort too small to classify can still be shown.
             notes.append(f"There is no classification. {error}")
@@ -152,14 +157,15 @@ def _compare_all(
     return [compare(barcodes, group, by=by, options=options) for group in groups]
 
 
-def _classify(barcodes: Barcodes, beside: list[str], settings: Mapping[str, Any]) -> Classification:
+def _classify(
+    barcodes: Barcodes, beside: Mapping[str, Other], settings: Mapping[str, Any]
+) -> Classification:
     from napari_cytosae.cohorts.classification import ClassificationOptions
     from napari_cytosae.cohorts.classification import classify as run
 
-    matrices = dict(_matrix(words, barcodes) for words in beside)
     options = ClassificationOptions(**settings)
     with stop_on_ctrl_c() as cancelled, _bar() as show:
-        return run(barcodes, options, beside=matrices, progress=show, cancelled=cancelled)
+        return run(barcodes, options, beside=beside, progress=show, cancelled=cancelled)
 
 
 @contextmanager
@@ -187,7 +193,24 @@ def _bar() -> Iterator[Callable[[int, int, str], None]]:
         yield show
 
 
-def _matrix(words: str, barcodes: Barcodes) -> tuple[str, NDArray[np.float64]]:
+def _beside(
+    folder: Path, barcodes: Barcodes, baselines: bool, given: list[str]
+) -> dict[str, Other]:
+    """Gather the other descriptions of the patients: the cohort's baselines, and what was given."""
+    from napari_cytosae.cohorts.baselines import read_baselines
+
+    found: dict[str, Other] = {}
+    if baselines:
+        try:
+            found.update(read_baselines(_inside(folder), barcodes))
+        except CohortError as error:
+            # A file of barcodes may lie anywhere, also beside another cohort's baselines.
+            note(f"Without baselines: {error}")
+    found.update(_matrix(words, barcodes) for words in given)
+    return found
+
+
+def _matrix(words: str, barcodes: Barcodes) -> tuple[str, Other]:
     """Read ``NAME=FILE``, rows in the order of the cohort's patients."""
     name, _, place = words.partition("=")
     path = Path(place)
@@ -200,6 +223,13 @@ def _matrix(words: str, barcodes: Barcodes) -> tuple[str, NDArray[np.float64]]:
             return name, np.asarray(np.load(path, allow_pickle=False), np.float64)
         except (ValueError, OSError) as error:
             raise CohortError(f"{path} holds no matrix of numbers ({error}).") from error
+    if path.suffix == ".h5ad":
+        other = open_barcodes(path)
+        rows = other.patients.index.get_indexer(barcodes.patients.index)
+        if (rows < 0).any():
+            unknown = barcodes.patients.index[rows < 0]
+            raise CohortError(f"{path} has no row for patient {unknown[0]}.")
+        return name, other.select(rows)
     try:
         table = pd.read_csv(path, dtype={"patient": str})
     except (ValueError, OSError) as error:

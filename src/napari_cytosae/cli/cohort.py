@@ -36,6 +36,7 @@ def extract(
     batch_cells: int,
     workers: int | None,
     scheduler: str | None,
+    baselines: bool,
     skip_bad: bool,
     overwrite: bool,
 ) -> None:
@@ -67,17 +68,26 @@ def extract(
     )
     cohort = read_cohort(source, skip_bad=skip_bad)
     note(f"{len(cohort):,} patients, {cohort.n_images:,} images: {', '.join(cohort.diagnoses)}")
-    with _workers(workers, scheduler) as hands, stop_on_ctrl_c() as cancelled, _Bar() as bar:
+    with _workers(workers, scheduler) as hands, stop_on_ctrl_c() as cancelled:
         try:
-            barcodes = extract_cohort(
-                cohort,
-                out,
-                settings,
-                workers=hands,
-                skip_bad=skip_bad,
-                progress=bar.show,
-                cancelled=cancelled,
-            )
+            with _Bar("analysing images") as bar:
+                barcodes = extract_cohort(
+                    cohort,
+                    out,
+                    settings,
+                    workers=hands,
+                    skip_bad=skip_bad,
+                    progress=bar.show,
+                    cancelled=cancelled,
+                )
+            if baselines:
+                from napari_cytosae.cohorts.baselines import make_baselines
+
+                with _Bar("baselines") as bar:
+                    place = make_baselines(
+                        cohort, out, settings, workers=hands, progress=bar.show, cancelled=cancelled
+                    )
+                note(f"The baselines are in {place.path}; classify and report take them.")
         except Cancelled as error:
             raise Cancelled(
                 "Stopped. Finished images are kept: repeat the command, and it goes on from there."
@@ -105,9 +115,10 @@ def _workers(count: int | None, scheduler: str | None) -> DaskWorkers | nullcont
 
 
 class _Bar:
-    """Shows images done and cells found: a bar on a terminal, a line now and then in a log."""
+    """Shows pieces done and cells found: a bar on a terminal, a line now and then in a log."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
         self._live = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -118,7 +129,7 @@ class _Bar:
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._live.add_task("analysing images", total=None, said="")
+        self._task = self._live.add_task(stage, total=None, said="")
         self._logged = time.monotonic()
 
     def __enter__(self) -> _Bar:
@@ -130,7 +141,7 @@ class _Bar:
 
     def show(self, step: ExtractionProgress) -> None:
         """Show how far it is, and name what failed."""
-        said = f"{step.cells:,} cells"
+        said = f"{step.cells:,} cells" if step.cells else ""
         self._live.update(self._task, completed=step.done, total=step.total, said=said)
         if step.message:
             words = f"{step.name}: {step.message}"
@@ -141,7 +152,7 @@ class _Bar:
         due = time.monotonic() - self._logged >= _LOGGED_SECONDS or step.done == step.total
         if self._live.disable and due:
             self._logged = time.monotonic()
-            note(f"analysing images: {step.done:,} of {step.total:,}; {said}")
+            note(f"{self._stage}: {step.done:,} of {step.total:,}{said and f'; {said}'}")
 
 
 def _print_barcodes(barcodes: Barcodes) -> None:

@@ -1,11 +1,13 @@
 """The commands ``napari-cytosae cohort …``."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from napari_cytosae.cli.classify_commands import cohort_classify, cohort_predict, cohort_report
+from napari_cytosae.cli.cohort_options import CohortArgument, StatisticChoice
+from napari_cytosae.cli.explain_commands import cohort_cells, cohort_explain
 from napari_cytosae.cli.group import Commands
 
 cohort = typer.Typer(
@@ -14,21 +16,6 @@ cohort = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
 )
-
-
-class StatisticChoice(StrEnum):
-    """What a barcode counts."""
-
-    tokens = "count"
-    cells = "presence"
-    mean = "mean"
-    maximum = "max"
-
-
-CohortArgument = Annotated[
-    Path,
-    typer.Argument(metavar="COHORT", help="A folder of `cohort extract`.", show_default=False),
-]
 
 
 @cohort.command("extract")
@@ -84,6 +71,14 @@ def cohort_extract(
         str | None,
         typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler that runs already."),
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Also describe the patients by raw tokens and by a random dictionary, which takes "
+            "about as long again; `classify` and `report` hold the barcodes against them.",
+        ),
+    ] = False,
     skip_bad: Annotated[
         bool,
         typer.Option("--skip-bad", help="Leave out images that fail and patients without cells."),
@@ -114,6 +109,7 @@ def cohort_extract(
         batch_cells=batch_cells,
         workers=workers,
         scheduler=scheduler,
+        baselines=baselines,
         skip_bad=skip_bad,
         overwrite=overwrite,
     )
@@ -170,238 +166,8 @@ def cohort_compare(
     )
 
 
-ByOption = Annotated[str, typer.Option(help="What is told apart: diagnosis, or a covariate.")]
-GroupsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COVARIATE",
-        help="Patients of one value (a site) are never on both sides of a fold.",
-    ),
-]
-StatisticOption = Annotated[
-    StatisticChoice, typer.Option(help="Tokens above τ, cells that have one, mean or maximum.")
-]
-RepeatsOption = Annotated[int, typer.Option(min=1, help="Repeats of the cross-validation.")]
-FoldsOption = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")]
-ShufflesOption = Annotated[
-    int, typer.Option(min=0, help="Shuffles of the diagnoses, for what chance gives.")
-]
-BesideOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--beside",
-        metavar="NAME=FILE",
-        help="Another description of the same patients (CSV with a column patient, or NPY with a row "
-        "for each in the cohort's order): raw tokens, or a random decoder's barcodes.",
-    ),
-]
-SeedOption = Annotated[int, typer.Option(help="Of folds and shuffles.")]
-
-
-@cohort.command("classify")
-def cohort_classify(
-    folder: CohortArgument,
-    by: ByOption = "diagnosis",
-    groups: GroupsOption = None,
-    statistic: StatisticOption = StatisticChoice.tokens,
-    folds: FoldsOption = 5,
-    repeats: RepeatsOption = 10,
-    permutations: ShufflesOption = 100,
-    min_mean_activation: Annotated[
-        float, typer.Option(min=0, help="Leave out concepts whose mean activation is below.")
-    ] = 0.0,
-    most_concepts: Annotated[
-        int | None, typer.Option(min=1, help="Keep those that differ most, chosen in each fold.")
-    ] = None,
-    curve: Annotated[
-        bool, typer.Option("--curve/--no-curve", help="F1 against the number of concepts kept.")
-    ] = True,
-    beside: BesideOption = None,
-    seed: SeedOption = 0,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model",
-            metavar="FILE",
-            help="Where the model goes. [default: model.safetensors in the cohort's folder]",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Tables, as CSV.")
-    ] = None,
-) -> None:
-    """Tell patients apart by their barcodes, and find out what that is worth.
-
-    Every patient is predicted by models that have not seen them. The model that is saved is made of
-    all patients.
-    """
-    from napari_cytosae.cli.classify import classify
-
-    classify(
-        folder,
-        model=model,
-        out=out,
-        beside=beside or [],
-        settings={
-            "by": by,
-            "groups": groups,
-            "statistic": statistic.value,
-            "folds": folds,
-            "repeats": repeats,
-            "n_permutations": permutations,
-            "min_mean_activation": min_mean_activation,
-            "most_concepts": most_concepts,
-            "seed": seed,
-            **({} if curve else {"curve": ()}),
-        },
-    )
-
-
-@cohort.command("predict")
-def cohort_predict(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Of `cohort classify`.", show_default=False)
-    ],
-    folder: CohortArgument,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The predictions, as CSV.")
-    ] = None,
-) -> None:
-    """Apply a model to the patients of another cohort, and tell who is unlike those it knows."""
-    from napari_cytosae.cli.classify import predict
-
-    predict(model, folder, out)
-
-
-@cohort.command("explain")
-def cohort_explain(
-    folder: CohortArgument,
-    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="Whose prediction.")],
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Of `cohort classify`. [default: model.safetensors in the cohort's folder]",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option("--for", metavar="CLASS", help="What speaks for it. [default: the predicted]"),
-    ] = None,
-    without: Annotated[
-        list[int] | None,
-        typer.Option(
-            metavar="CONCEPT",
-            help="What if this concept were absent; may be repeated. [default: the largest, each]",
-        ),
-    ] = None,
-    top: Annotated[
-        int, typer.Option("--top", "-k", min=1, help="Concepts and cells to list.")
-    ] = 12,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Whether to draw cells.")
-    ] = True,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="DIR", help="Tables as CSV, figures as SVG, cells as PNG."
-        ),
-    ] = None,
-) -> None:
-    """Take a patient's prediction apart: concepts, cells and patches, and what if."""
-    from napari_cytosae.cli.explain import explain
-
-    explain(
-        folder,
-        patient,
-        model=model,
-        name=name,
-        without=without or [],
-        top=top,
-        pictures=pictures,
-        out=out,
-    )
-
-
-@cohort.command("cells")
-def cohort_cells(
-    folder: CohortArgument,
-    group: Annotated[
-        str, typer.Argument(metavar="DISEASE", help="A diagnosis, or a value of --by.")
-    ],
-    by: Annotated[str, typer.Option(help="diagnosis, or a covariate.")] = "diagnosis",
-    patient: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATIENT", help="Whose cells; may be repeated. [default: DISEASE's]"),
-    ] = None,
-    q: Annotated[float, typer.Option(min=0, max=1, help="False discovery rate.")] = 0.05,
-    min_delta: Annotated[float, typer.Option(min=0, max=1, help="Cliff's delta at least.")] = 0.3,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Cells to list.")] = 20,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Whether to draw cells.")
-    ] = True,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Tables as CSV, cells as PNG.")
-    ] = None,
-) -> None:
-    """Rank cells by the concepts that one disease shows and the others hardly do."""
-    from napari_cytosae.cli.explain import cells
-
-    cells(
-        folder,
-        group,
-        by=by,
-        patients=patient or [],
-        q=q,
-        min_delta=min_delta,
-        top=top,
-        pictures=pictures,
-        out=out,
-    )
-
-
-@cohort.command("report")
-def cohort_report(
-    folder: CohortArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The report's folder.")],
-    by: ByOption = "diagnosis",
-    within: Annotated[
-        str | None,
-        typer.Option(metavar="COVARIATE", help="Compare patients of the same value only."),
-    ] = None,
-    groups: GroupsOption = None,
-    statistic: StatisticOption = StatisticChoice.tokens,
-    classify: Annotated[
-        bool, typer.Option("--classify/--no-classify", help="Whether to tell diagnoses apart.")
-    ] = True,
-    folds: FoldsOption = 5,
-    repeats: RepeatsOption = 10,
-    permutations: ShufflesOption = 100,
-    beside: BesideOption = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Whether to show cells.")
-    ] = True,
-    title: Annotated[str | None, typer.Option(help="[default: the cohort's name]")] = None,
-    seed: SeedOption = 0,
-) -> None:
-    """Write one HTML page with figures, tables and methods; also SVG, CSV and AnnData."""
-    from napari_cytosae.cli.classify import report
-
-    report(
-        folder,
-        out,
-        within=within,
-        classified=classify,
-        pictures=pictures,
-        title=title,
-        beside=beside or [],
-        settings={
-            "by": by,
-            "groups": groups,
-            "statistic": statistic.value,
-            "folds": folds,
-            "repeats": repeats,
-            "n_permutations": permutations,
-            "seed": seed,
-        },
-    )
+cohort.command("classify")(cohort_classify)
+cohort.command("predict")(cohort_predict)
+cohort.command("explain")(cohort_explain)
+cohort.command("cells")(cohort_cells)
+cohort.command("report")(cohort_report)

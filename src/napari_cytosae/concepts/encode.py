@@ -2,8 +2,9 @@
 
 import gc
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from napari_cytosae.concepts.cell import N_TOKENS, CellActivations
 from napari_cytosae.concepts.prefetch import prefetch
 from napari_cytosae.errors import Cancelled, CytoSAEError
 from napari_cytosae.models import Bundle, resolve_device, resolve_precision
+from napari_cytosae.models.sparse import SparseActivations
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,51 @@ def encode_crops(
     CytoSAEError
         When not even one cell fits into memory.
     """
+    options = options or EncodeOptions()
+
+    def encode(configured: Bundle, tokens: torch.Tensor) -> SparseActivations:
+        return configured.sae.encode_sparse(tokens.reshape(-1, tokens.shape[-1]), options.threshold)
+
+    with closing(map_tokens(batches, bundle, encode, options, cancelled)) as parts:
+        for labels, boxes, sparse in parts:
+            activations = csr_array(
+                (sparse.values, sparse.indices, sparse.indptr),
+                shape=(len(labels) * N_TOKENS, bundle.d_sae),
+            )
+            yield EncodedBatch(labels, boxes, activations)
+
+
+def map_tokens(
+    batches: Iterable[CropBatch],
+    bundle: Bundle,
+    work: Callable[[Bundle, torch.Tensor], Result],
+    options: EncodeOptions | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Generator[tuple[NDArray[np.int64], NDArray[np.float64], Result], None, None]:
+    """Do something with the tokens of a stream of crops, see `encode_crops`.
+
+    Parameters
+    ----------
+    batches, bundle, options, cancelled
+        As `encode_crops` takes them.
+    work
+        Called with the bundle as it runs, and (B, 257, d_model) float32 tokens on its device. Called
+        again with fewer cells where it ran out of memory.
+
+    Yields
+    ------
+    labels : (B,) int64
+    boxes : (B, 4) float64
+    result
+        What `work` made of these cells.
+
+    Raises
+    ------
+    Cancelled
+        When `cancelled` says so.
+    CytoSAEError
+        When not even one cell fits into memory.
+    """
     options = (options or EncodeOptions()).resolved()
     configured = bundle.to(options.device, options.precision)
 
@@ -164,13 +212,13 @@ def encode_crops(
                 if cancelled():
                     raise Cancelled("Encoding was cancelled.")
                 part = waiting[0]
-                activations = _encode_or_none(part, configured, options.threshold)
-                if activations is None:
+                done = _work_or_none(part, configured, work)
+                if done is None:
                     batch_cells = _halved(len(part.labels), options)
                     waiting = [piece for larger in waiting for piece in larger.split(batch_cells)]
                     continue
                 waiting.pop(0)
-                yield EncodedBatch(part.labels, part.boxes, activations)
+                yield part.labels, part.boxes, done[0]
     finally:
         prepared.close()
 
@@ -204,20 +252,16 @@ def encode_one(
     return cell
 
 
-def _encode_or_none(batch: _PreparedBatch, bundle: Bundle, threshold: float) -> csr_array | None:
-    """Encode one batch; None where memory ran out."""
+def _work_or_none(
+    batch: _PreparedBatch, bundle: Bundle, work: Callable[[Bundle, torch.Tensor], Result]
+) -> tuple[Result] | None:
+    """Work on one batch; None where memory ran out."""
     try:
         with torch.inference_mode():
-            tokens = bundle.tokens(batch.pixels)
-            sparse = bundle.sae.encode_sparse(tokens.reshape(-1, tokens.shape[-1]), threshold)
+            return (work(bundle, bundle.tokens(batch.pixels)),)
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-    else:
-        return csr_array(
-            (sparse.values, sparse.indices, sparse.indptr),
-            shape=(len(batch.labels) * N_TOKENS, bundle.d_sae),
-        )
     # Only here, with the exception and its frames gone, can the tensors that did not fit be freed.
     gc.collect()
     if torch.cuda.is_available():

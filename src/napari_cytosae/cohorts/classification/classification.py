@@ -21,6 +21,7 @@ from napari_cytosae.cohorts.classification.scores import (
 from napari_cytosae.cohorts.classification.shortcuts import (
     across_groups,
     covariate_features,
+    notes_on_baselines,
     warnings_of,
 )
 from napari_cytosae.cohorts.classification.validate import Validation, cross_validate
@@ -134,7 +135,7 @@ def classify(
     barcodes: Barcodes,
     options: ClassificationOptions | None = None,
     *,
-    beside: Mapping[str, ArrayLike] | None = None,
+    beside: Mapping[str, ArrayLike | Barcodes] | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Classification:
@@ -150,8 +151,9 @@ def classify(
     options
         How to.
     beside
-        Other descriptions of the same patients, by name, each (patients, n): mean raw tokens, or
-        barcodes of an autoencoder with a random frozen decoder. They go through the same folds.
+        Other descriptions of the same patients in the same order, by name: (patients, n) numbers such
+        as mean raw tokens, or barcodes of another dictionary, of which the same statistic is taken.
+        They go through the same folds. See `read_baselines`.
     progress
         Called with folds done, folds in all, and what is being done.
     cancelled
@@ -171,11 +173,8 @@ def classify(
     groups = _groups(patients, options)
     check(labels, classes, groups, options.by, options.groups)
     matrices = [
-        replace(one, values=one.values[rows])
-        for one in (
-            Features.of_matrix(name, matrix, len(barcodes))
-            for name, matrix in (beside or {}).items()
-        )
+        _beside_features(name, matrix, barcodes, rows, options)
+        for name, matrix in (beside or {}).items()
     ]
     counter = _Counter(options, len(matrices), patients, progress, cancelled)
     n = len(classes)
@@ -189,6 +188,7 @@ def classify(
         ("matrix", cross_validate(one, labels, n, options, groups, tick=counter))
         for one in matrices
     ]
+    notes += notes_on_baselines(own, [validation for _, validation in others], options.by)
     covariates = [
         cross_validate(one, labels, n, options, groups, tick=counter)
         for one in covariate_features(patients, options.by)
@@ -214,6 +214,22 @@ def classify(
     return Classification(
         classes, rows, labels, own, null, table, grouped, curve, warnings, tuple(notes), options
     )
+
+
+def _beside_features(
+    name: str,
+    matrix: ArrayLike | Barcodes,
+    barcodes: Barcodes,
+    rows: NDArray[np.int64],
+    options: ClassificationOptions,
+) -> Features:
+    if not isinstance(matrix, Barcodes):
+        whole = Features.of_matrix(name, matrix, len(barcodes))
+        return replace(whole, values=whole.values[rows])
+    if list(matrix.patients.index) != list(barcodes.patients.index):
+        raise CohortError(f"“{name}” holds the barcodes of other patients, or in another order.")
+    # Its activations are on a scale of their own, so that no mean activation is asked of it.
+    return replace(Features.of_barcodes(matrix.select(rows), options), name=name, means=None)
 
 
 def class_labels(

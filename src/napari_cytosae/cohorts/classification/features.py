@@ -28,7 +28,8 @@ class Features:
         (n,) ids where the features are concepts, else None.
     means, active
         (patients, n) for concepts: sums of the cells' means, and cells in which the concept is
-        active; mean activations of any part of the patients come from them.
+        active; mean activations of any part of the patients come from them. Without `means` no mean
+        activation is asked of a concept.
     """
 
     name: str
@@ -98,9 +99,9 @@ class Features:
         """
         values = self.values[rows]
         kept = values.max(axis=0, initial=-np.inf) > values.min(axis=0, initial=np.inf)
-        if self.active is not None and self.means is not None:
+        if self.active is not None:
             kept &= (values > 0).sum(axis=0) >= min(options.min_patients, len(rows))
-            if options.min_mean_activation > 0:
+            if self.means is not None and options.min_mean_activation > 0:
                 n_active = self.active[rows].sum(axis=0)
                 mean = self.means[rows].sum(axis=0) / np.maximum(n_active, 1)
                 kept &= mean >= options.min_mean_activation

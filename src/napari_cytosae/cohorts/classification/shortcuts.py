@@ -1,6 +1,6 @@
 """What a classifier could cheat on: covariates that tell the classes as well as the cells do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -139,6 +139,22 @@ def warnings_of(
             f"{p:.0%} of all shuffles."
         )
     return tuple(found)
+
+
+def notes_on_baselines(own: Validation, others: Sequence[Validation], by: str) -> list[str]:
+    """Say which other descriptions of the patients tell as much as the barcodes, within error."""
+    mean, sd = own.mean("weighted_f1"), _uncertainty(own)
+    as_good = [
+        f"{other.name} ({value:.2f})"
+        for other in others
+        if (value := other.mean("weighted_f1")) >= mean - sd
+    ]
+    if not as_good:
+        return []
+    return [
+        f"The {by} is told as well as by the barcodes (weighted F1 {mean:.2f} ± {sd:.2f}) by "
+        f"{', '.join(as_good)}: what the concepts add is that they can be looked at."
+    ]
 
 
 def _uncertainty(validation: Validation) -> float:

@@ -59,7 +59,7 @@ class CohortFolder:
         if self.path.is_file():
             raise CohortError(f"{self.path} is a file. Choose a folder for the cohort.")
         if self.path.is_dir() and not self.manifest_path.exists():
-            ours = {"runs", "run.lock", "barcodes.h5ad", "patients.csv"}
+            ours = {"runs", "run.lock", "barcodes.h5ad", "patients.csv", "baselines"}
             foreign = sorted(
                 entry.name
                 for entry in self.path.iterdir()

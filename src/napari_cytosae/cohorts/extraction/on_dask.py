@@ -9,7 +9,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from napari_cytosae.cohorts.extraction.plan import Unit
 from napari_cytosae.cohorts.extraction.settings import ExtractionSettings
@@ -19,6 +19,8 @@ from napari_cytosae.errors import Cancelled, CohortError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+Result = TypeVar("Result")
 
 # How often the wish to stop is asked for while workers work.
 _POLL_S = 0.1
@@ -164,8 +166,6 @@ class DaskWorkers:
         CohortError
             Where the workers are lost.
         """
-        from distributed import as_completed
-
         waiting: dict[Future[Any], Unit] = {}
         for unit in units:
             key = f"cytosae-unit-{_content_key(unit, settings)}"
@@ -174,6 +174,40 @@ class DaskWorkers:
             )
             self._results[unit] = result
             waiting[self.client.submit(_facts, result, key=f"{key}-facts")] = unit
+        for unit, facts in self._as_they_come(waiting, cancelled):
+            if facts.error:
+                self._results.pop(unit)
+            yield facts
+
+    def each(
+        self,
+        function: Callable[[Unit, ExtractionSettings, Callable[[], bool]], Result],
+        units: Sequence[Unit],
+        settings: ExtractionSettings,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[tuple[Unit, Result]]:
+        """Call a function of pieces on the workers, and give what it says of each as it comes.
+
+        Raises
+        ------
+        Cancelled
+            When `cancelled` says so; pieces at work are given up.
+        CohortError
+            Where the workers are lost.
+        """
+        waiting: dict[Future[Any], Unit] = {
+            self.client.submit(
+                _call_on_worker, function, unit, settings, self._n_gpus, self._threads, pure=False
+            ): unit
+            for unit in units
+        }
+        yield from self._as_they_come(waiting, cancelled)
+
+    def _as_they_come(
+        self, waiting: "dict[Future[Any], Unit]", cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[Unit, Any]]:
+        from distributed import as_completed
+
         left = as_completed(list(waiting))
         try:
             while not left.is_empty():
@@ -183,23 +217,11 @@ class DaskWorkers:
                 if not batch:
                     time.sleep(_POLL_S)
                 for future in batch:
-                    yield self._told(future, waiting[future])
+                    yield waiting[future], _result_of(future, waiting[future])
         finally:
             if not left.is_empty():
                 with suppress(OSError):  # the scheduler may be gone
                     self.client.cancel([*waiting, *self._results.values()], force=True)
-
-    def _told(self, future: "Future[Any]", unit: Unit) -> UnitFacts:
-        if future.status != "finished":
-            error = future.exception() if future.status == "error" else None
-            raise CohortError(
-                f"{unit.name} could not be analysed by any worker ({error or future.status}). "
-                "What is finished is kept: start the same extraction again."
-            ) from error
-        facts: UnitFacts = future.result()
-        if facts.error:
-            self._results.pop(unit)
-        return facts
 
     def sums(self, units: Sequence[Unit]) -> Sums:
         """Add up the cells of pieces that are done, on the workers."""
@@ -213,6 +235,16 @@ class DaskWorkers:
         for unit in units:
             self._results.pop(unit).release()
         return total
+
+
+def _result_of(future: "Future[Any]", unit: Unit) -> Any:
+    if future.status != "finished":
+        error = future.exception() if future.status == "error" else None
+        raise CohortError(
+            f"{unit.name} could not be analysed by any worker ({error or future.status}). "
+            "What is finished is kept: start the same extraction again."
+        ) from error
+    return future.result()
 
 
 def _content_key(unit: Unit, settings: ExtractionSettings) -> str:
@@ -230,13 +262,27 @@ def _content_key(unit: Unit, settings: ExtractionSettings) -> str:
 def _do_on_worker(
     unit: Unit, settings: ExtractionSettings, n_gpus: int, threads: int | None
 ) -> UnitResult:
+    return _call_on_worker(do_unit, unit, settings, n_gpus, threads)
+
+
+def _call_on_worker(
+    function: Callable[[Unit, ExtractionSettings, Callable[[], bool]], Result],
+    unit: Unit,
+    settings: ExtractionSettings,
+    n_gpus: int,
+    threads: int | None,
+) -> Result:
     if threads is not None:
         _use_threads(threads)
     if n_gpus and settings.device == "auto":
         from distributed import get_worker
 
         settings = replace(settings, device=f"cuda:{int(get_worker().name) % n_gpus}")
-    return do_unit(unit, settings)
+    return function(unit, settings, _never)
+
+
+def _never() -> bool:
+    return False
 
 
 @cache

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ from napari_cytosae.cohorts.sums import Sums, add_up
 from napari_cytosae.cohorts.table import Cohort, named
 from napari_cytosae.concepts.durable import only_process, write_durably
 from napari_cytosae.errors import Cancelled, CohortError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,15 @@ class Workers(Protocol):
     def sums(self, units: Sequence[Unit]) -> Sums:
         """Add up the cells of pieces that are done, as `add_up` does."""
 
+    def each(
+        self,
+        function: Callable[[Unit, ExtractionSettings, Callable[[], bool]], Result],
+        units: Sequence[Unit],
+        settings: ExtractionSettings,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[tuple[Unit, Result]]:
+        """Call a function of pieces, in any order, and give what it says of each."""
+
 
 class InThisProcess:
     """Does one piece after another, here."""
@@ -88,6 +99,19 @@ class InThisProcess:
     def sums(self, units: Sequence[Unit]) -> Sums:
         """Add up the cells of pieces that are done."""
         return add_up([self._sums.pop(unit) for unit in units])
+
+    def each(
+        self,
+        function: Callable[[Unit, ExtractionSettings, Callable[[], bool]], Result],
+        units: Sequence[Unit],
+        settings: ExtractionSettings,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[tuple[Unit, Result]]:
+        """Call a function of pieces in order."""
+        for unit in units:
+            if cancelled():
+                raise Cancelled("Extraction was cancelled.")
+            yield unit, function(unit, settings, cancelled)
 
 
 def extract(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         random_frozen_decoder,
         raw_dictionary,
         sae_dictionary,
+        train_frozen_decoder,
     )
     from napari_cytosae.training.metrics.evaluate import Evaluation, Measured, evaluate
     from napari_cytosae.training.metrics.labels import (
@@ -34,6 +35,7 @@ _HOMES = {
         "random_frozen_decoder",
         "raw_dictionary",
         "sae_dictionary",
+        "train_frozen_decoder",
     ],
     "evaluate": ["Evaluation", "Measured", "evaluate"],
     "labels": [
@@ -73,6 +75,7 @@ __all__ = [
     "rejected_by_benjamini_hochberg",
     "sae_dictionary",
     "score_concepts",
+    "train_frozen_decoder",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

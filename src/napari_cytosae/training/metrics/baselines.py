@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_cytosae.errors import TrainingError
+from napari_cytosae.errors import Cancelled, TrainingError
 from napari_cytosae.models import SparseAutoencoder
 
 Tokens = NDArray[np.float32]
@@ -117,6 +117,24 @@ def random_frozen_decoder(
     batch_tokens: int = 2048,
     seed: int = 0,
 ) -> Dictionary:
+    """Give `train_frozen_decoder`'s autoencoder as a dictionary."""
+    sae = train_frozen_decoder(
+        tokens, d_sae, l1=l1, lr=lr, steps=steps, batch_tokens=batch_tokens, seed=seed
+    )
+    return sae_dictionary(sae, "random frozen decoder")
+
+
+def train_frozen_decoder(
+    tokens: Tokens,
+    d_sae: int,
+    *,
+    l1: float,
+    lr: float = 1e-3,
+    steps: int = 500,
+    batch_tokens: int = 2048,
+    seed: int = 0,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> SparseAutoencoder:
     """Train an encoder for a dictionary that is drawn at random and never trained.
 
     The frozen-decoder baseline of Korznikov et al. 2026, "Sanity Checks for Sparse Autoencoders":
@@ -131,6 +149,13 @@ def random_frozen_decoder(
         As the autoencoder's that it is held against.
     lr, steps, batch_tokens, seed
         Of its training.
+    cancelled
+        Asked before each step.
+
+    Raises
+    ------
+    Cancelled
+        When `cancelled` says so.
     """
     generator = torch.Generator().manual_seed(seed)
     store = torch.from_numpy(tokens)
@@ -143,6 +168,8 @@ def random_frozen_decoder(
         sae.b_dec.copy_(store.mean(0))
     adam = torch.optim.Adam([sae.W_enc, sae.b_enc, sae.b_dec], lr=lr)
     for _ in range(steps):
+        if cancelled():
+            raise Cancelled("The training of the random frozen decoder was stopped.")
         rows_drawn = torch.randint(len(store), (batch_tokens,), generator=generator)
         x = store[rows_drawn].float()
         f = sae.encode(x)
@@ -152,4 +179,4 @@ def random_frozen_decoder(
         adam.zero_grad(set_to_none=True)
         (error + l1 * f.sum(1).mean()).backward()  # type: ignore[no-untyped-call]
         adam.step()
-    return sae_dictionary(sae.requires_grad_(False), "random frozen decoder")
+    return sae.requires_grad_(False)
