@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from napari_cytosae.concepts.naming.dictionary import Dictionary
     from napari_cytosae.concepts.naming.entries import Entry
     from napari_cytosae.concepts.naming.records import Naming
-
-_COLUMNS = ("concept", "name", "synonyms", "tissue", "notes", "confidence")
-_DETAILS = ("author", "date", "suggested_by")
 
 
 def open_names(path: Path) -> Dictionary:
@@ -130,83 +126,28 @@ def _tell_conflicts(conflicts: Iterable[Entry]) -> None:
 def export_names(path: Path, out: Path, suggested: bool) -> None:
     """Write the names as a table (CSV, TSV), or with all their history as a file of names."""
     from napari_cytosae.concepts.durable import write_durably
+    from napari_cytosae.concepts.naming.table import TABLE_SUFFIXES, write_names_table
 
     names = open_names(path)
-    if out.suffix.lower() not in (".csv", ".tsv"):
+    if out.suffix.lower() not in TABLE_SUFFIXES:
         text = names.to_file().to_text()
         write_durably(out, lambda part: part.write_text(text, encoding="utf-8"))
         note(f"{out} holds all that was ever said; merge it with: atlas names … merge {out}")
         return
-    rows = []
-    for concept, entry in sorted(names.entries.items()):
-        record = entry.record
-        if record is None or not entry.name or (entry.suggested and not suggested):
-            continue
-        said = record.naming
-        rows.append(
-            [
-                concept, said.name, "; ".join(said.synonyms), said.tissue, said.notes,
-                "" if said.confidence is None else said.confidence,
-                record.author, record.date, record.suggested_by,
-            ]
-        )  # fmt: skip
-
-    def write(part: Path) -> None:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter=_delimiter(out))
-            writer.writerow([*_COLUMNS, *_DETAILS])
-            writer.writerows(rows)
-
-    write_durably(out, write)
-    note(f"{len(rows):,} names in {out}.")
+    n = write_names_table(names, out, suggested=suggested)
+    note(f"{n:,} names in {out}.")
 
 
 def import_names(path: Path, table: Path, author: str | None) -> None:
     """Give the names of a table; those that stand already as they are change nothing."""
+    from dataclasses import replace
+
     from napari_cytosae.concepts.naming.author import remembered_author
+    from napari_cytosae.concepts.naming.table import give_rows, read_names_table
 
     names = open_names(path)
-    read = _read_table(table)
-    given: dict[str, dict[int, Naming | None]] = {}
-    for concept, naming, who in read:
-        who = author or who or remembered_author()
-        if not who:
-            raise NamesError("Say who names them: --author NAME, or a column author.")
-        given.setdefault(who, {})[concept] = naming
-    changed = sum(len(names.give_many(namings, who).changes) for who, namings in given.items())
-    note(f"{changed:,} of {len(read):,} concepts are named anew in {names.path}.")
-
-
-def _read_table(path: Path) -> list[tuple[int, Naming, str]]:
-    from napari_cytosae.concepts.naming.records import Naming
-
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter=_delimiter(path)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise NamesError(f"{path} cannot be read ({error}).") from error
-    if not rows or not {"concept", "name"} <= rows[0].keys():
-        raise NamesError(f"{path} needs the columns concept and name, and a row below them.")
-    found = []
-    for number, row in enumerate(rows, start=2):
-        try:
-            concept = int(str(row["concept"]).lstrip("#"))
-            sure = (row.get("confidence") or "").strip()
-            naming = Naming(
-                row["name"] or "",
-                tuple((row.get("synonyms") or "").split(";")),
-                row.get("tissue") or "",
-                row.get("notes") or "",
-                float(sure) if sure else None,
-            )
-        except (ValueError, NamesError) as error:
-            raise NamesError(f"{path}, row {number}: {error}") from error
-        if concept < 0:
-            raise NamesError(f"{path}, row {number}: concepts are counted from 0.")
-        if naming.name and not (row.get("suggested_by") or "").strip():
-            found.append((concept, naming, (row.get("author") or "").strip()))
-    return found
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
+    rows = read_names_table(table)
+    if author:
+        rows = [replace(row, author=author) for row in rows]
+    changed = give_rows(names, rows, remembered_author())
+    note(f"{changed:,} of {len(rows):,} concepts are named anew in {names.path}.")

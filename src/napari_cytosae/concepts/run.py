@@ -67,7 +67,7 @@ class Run:
         self.path = Path(path)
         self._folder = RunFolder(self.path)
         self.manifest = RunManifest.read(self.path)
-        self._names_at: tuple[int, Names] | None = None
+        self._names_at: tuple[Dictionary | None, int, Names] | None = None
         self._named: dict[int, Names] = {}
 
     def __repr__(self) -> str:
@@ -212,9 +212,9 @@ class Run:
         """
         dictionary = self._readable_dictionary
         revision = -1 if dictionary is None else dictionary.revision
-        if self._names_at is None or self._names_at[0] != revision:
-            self._names_at = (revision, Names.of(dictionary, self._stored_names))
-        return self._names_at[1]
+        if self._names_at is None or self._names_at[:2] != (dictionary, revision):
+            self._names_at = (dictionary, revision, Names.of(dictionary, self._stored_names))
+        return self._names_at[2]
 
     @property
     def adata(self) -> anndata.AnnData:

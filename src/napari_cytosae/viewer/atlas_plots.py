@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cytosae.concepts.atlas import Focus
 
-_FADED = 0.08  # opacity of concepts that the table does not list
+_FADED = 0.15  # opacity of concepts that the table does not list
 
 
 class _Plot(FigureCanvasQTAgg):

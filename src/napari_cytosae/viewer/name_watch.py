@@ -36,6 +36,7 @@ class NameWatch(QObject):
         self._heard.connect(session.names_changed.emit)
         session.results_changed.connect(self._follow)
         session.atlas_changed.connect(self._follow)
+        session.dictionary_changed.connect(self._follow)
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self.look)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from qtpy.QtCore import QStringListModel, Qt, Signal
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeySequence, QPalette
 from qtpy.QtWidgets import (
     QComboBox,
     QCompleter,
@@ -29,13 +29,14 @@ from napari_cytosae.concepts.naming import (
     EditStack,
     Entry,
     Naming,
-    Record,
     Vocabulary,
     load_vocabulary,
     remember_author,
     remembered_author,
 )
 from napari_cytosae.errors import NamesError
+from napari_cytosae.viewer.name_history import history_lines, side_by_side
+from napari_cytosae.viewer.names_menu import NamesMenu
 from napari_cytosae.viewer.session import Session
 from napari_cytosae.viewer.subscriptions import Subscriptions
 
@@ -70,6 +71,7 @@ class NamingForm(QWidget):
         self.subscriptions.connect(session.concept_changed, self.refresh)
         self.subscriptions.connect(session.results_changed, self.refresh)
         self.subscriptions.connect(session.atlas_changed, self.refresh)
+        self.subscriptions.connect(session.dictionary_changed, self.refresh)
         self.subscriptions.connect(session.names_changed, self._on_names)
         self.load_vocabulary()
         self.refresh()
@@ -79,6 +81,9 @@ class NamingForm(QWidget):
     def _build(self) -> None:
         self.title = QLabel(_EMPTY)
         self.title.setWordWrap(True)
+        self.menu = NamesMenu(self._session)
+        self.menu.said.connect(self.failed)
+        self.menu.vocabulary_changed.connect(self.load_vocabulary)
         self.suggestion = QPushButton()
         self.suggestion.setToolTip("Take over what was suggested; you can change it before saving.")
         self.suggestion.clicked.connect(self._take_suggestion)
@@ -143,11 +148,17 @@ class NamingForm(QWidget):
         self.history.setWordWrap(True)
         self.history.setTextFormat(Qt.TextFormat.RichText)
         self.history.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.history.linkActivated.connect(self._take_record)
+        self.disputed = QLabel()
+        self.disputed.setTextFormat(Qt.TextFormat.RichText)
+        self.disputed.setWordWrap(True)
+        self.disputed.setToolTip("Take one, change it if you like, and save: that decides it.")
+        self.disputed.linkActivated.connect(self._take_record)
+        self.disputed.hide()
 
         self._fields = QWidget()
         inner = QVBoxLayout(self._fields)
         inner.setContentsMargins(0, 0, 4, 0)
+        inner.addWidget(self.disputed)
         inner.addWidget(self.suggestion)
         inner.addLayout(form)
         inner.addLayout(buttons)
@@ -159,7 +170,10 @@ class NamingForm(QWidget):
         area.setWidget(self._fields)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(self.title)
+        head = QHBoxLayout()
+        head.addWidget(self.title, 1)
+        head.addWidget(self.menu)
+        layout.addLayout(head)
         layout.addWidget(area, 1)
         for keys, act in (
             ("Ctrl+Return", self.save),
@@ -207,6 +221,7 @@ class NamingForm(QWidget):
             self._write(Naming())
             self.suggestion.setVisible(False)
             self.history.setText("")
+            self.disputed.hide()
             return
         entry = dictionary.entry(concept)
         self.title.setText(f"<b>{escape(self._title(entry))}</b>")
@@ -247,8 +262,10 @@ class NamingForm(QWidget):
         if suggested is not None:
             self.suggestion.setText(f"Suggested: {suggested.name}")
         history = list(reversed(dictionary.history(concept)))
-        lines = [_line(record, entry) for record in history]
-        self.history.setText("<br>".join(lines))
+        ink = self.palette().color(QPalette.ColorRole.WindowText).name()
+        self.disputed.setText(side_by_side(entry, ink))
+        self.disputed.setVisible(entry.conflict)
+        self.history.setText(history_lines(history, entry))
         self._records = {record.id: record for record in history}
         stack = self._stack
         self.undo.setEnabled(stack is not None and stack.can_undo)
@@ -351,19 +368,6 @@ class NamingForm(QWidget):
     def _on_names(self, concepts: frozenset[int]) -> None:
         if self._shown[1] in concepts:
             self.refresh()
-
-
-def _line(record: Record, entry: Entry) -> str:
-    """Write one record of the history; one of several names that stand can be taken."""
-    name = escape(record.name) or "no name"
-    if record.withdrawn:
-        name = "name taken away"
-    who = f"suggested by {record.suggested_by}" if record.suggested else record.author
-    words = f"<i>{name}</i>" if record.suggested else name
-    text = f"{words} · {escape(who)} · {escape(record.date[:10])}"
-    if entry.conflict and record in entry.standing:
-        text = f'<b>{text}</b> <a href="{record.id}">take this one</a>'
-    return text
 
 
 def _tool(text: str, tooltip: str) -> QToolButton:

@@ -74,7 +74,7 @@ class Results:
     def __post_init__(self) -> None:
         self._read: CellActivations | None = None
         self._tops: dict[int, list[tuple[int, float]]] = {}
-        self._names: tuple[int, Names] | None = None
+        self._names: tuple[Dictionary | None, int, Names] | None = None
         self._rows = {int(label): row for row, label in enumerate(self.table["label"])}
 
     def __len__(self) -> int:
@@ -223,9 +223,9 @@ class Results:
             return self.run.names
         dictionary = self.dictionary
         revision = -1 if dictionary is None else dictionary.revision
-        if self._names is None or self._names[0] != revision:
-            self._names = (revision, Names.of(dictionary))
-        return self._names[1]
+        if self._names is None or self._names[:2] != (dictionary, revision):
+            self._names = (dictionary, revision, Names.of(dictionary))
+        return self._names[2]
 
     @cached_property
     def dictionary(self) -> Dictionary | None:

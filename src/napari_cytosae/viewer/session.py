@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary, ref
 
 from psygnal import Signal
 
-from napari_cytosae.concepts.naming import dictionary_of
+from napari_cytosae.concepts.naming import dictionary_of, use_shared_names
 from napari_cytosae.errors import NamesError
 from napari_cytosae.export.palette import HUES
 
@@ -45,6 +45,7 @@ class Session:
     pins_changed = Signal()
     preview_changed = Signal()
     names_changed = Signal(object)  # ids of concepts that were named or renamed
+    dictionary_changed = Signal()  # names are kept in another file
     concept_changed = Signal()  # the chosen concept
     atlas_changed = Signal()
     bundle_offered = Signal(object)  # the folder of a bundle that was made here
@@ -132,6 +133,31 @@ class Session:
                 logger.warning("Concepts are shown by their numbers. %s", error)
                 self._dictionary = (digest, None)
         return self._dictionary[1]
+
+    def keep_names_in(self, folder: Path | None) -> Path:
+        """Keep the names of the concepts on show in another folder, or one's own (None).
+
+        Returns
+        -------
+        Path
+            The file that is used now.
+
+        Raises
+        ------
+        NamesError
+            A file there cannot be read, or names concepts of another SAE; nothing has changed then.
+        """
+        digest = self.sae_digest
+        if digest is None:
+            raise NamesError("It is not known which SAE these concepts are of.")
+        before = self.dictionary
+        path = use_shared_names(digest, folder)
+        self._dictionary = None
+        after = self.dictionary
+        self.dictionary_changed.emit()
+        known = [each.entries for each in (before, after) if each is not None]
+        self.names_changed.emit(frozenset(concept for entries in known for concept in entries))
+        return path
 
     def select(self, label: int | None) -> None:
         """Select a cell by its label (None: no cell); the whole cell, not one of its patches."""

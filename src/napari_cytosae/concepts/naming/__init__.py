@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     )
     from napari_cytosae.concepts.naming.records import TISSUES, Naming, Record
     from napari_cytosae.concepts.naming.stars import Stars
-    from napari_cytosae.concepts.naming.vocabulary import Term, Vocabulary, load_vocabulary
+    from napari_cytosae.concepts.naming.table import (
+        TABLE_SUFFIXES,
+        give_rows,
+        read_names_table,
+        write_names_table,
+    )
+    from napari_cytosae.concepts.naming.vocabulary import (
+        Term,
+        Vocabulary,
+        load_vocabulary,
+        vocabulary_path,
+    )
 
 _HOMES = {
     "author": ["remember_author", "remembered_author"],
@@ -34,10 +45,12 @@ _HOMES = {
     "places": ["dictionary_of", "names_folder", "names_path", "use_shared_names"],
     "records": ["TISSUES", "Naming", "Record"],
     "stars": ["Stars"],
-    "vocabulary": ["Term", "Vocabulary", "load_vocabulary"],
+    "table": ["TABLE_SUFFIXES", "give_rows", "read_names_table", "write_names_table"],
+    "vocabulary": ["Term", "Vocabulary", "load_vocabulary", "vocabulary_path"],
 }
 
 __all__ = [
+    "TABLE_SUFFIXES",
     "TISSUES",
     "Change",
     "Dictionary",
@@ -53,13 +66,17 @@ __all__ = [
     "Term",
     "Vocabulary",
     "dictionary_of",
+    "give_rows",
     "load_vocabulary",
     "names_folder",
     "names_path",
     "read_names",
+    "read_names_table",
     "remember_author",
     "remembered_author",
     "use_shared_names",
+    "vocabulary_path",
+    "write_names_table",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_HOMES)
