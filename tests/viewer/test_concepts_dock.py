@@ -18,6 +18,7 @@ from napari_cytosae.models.registry import STARTER
 from napari_cytosae.slides import SampleSmear
 from napari_cytosae.viewer.concepts_bar import CELL, STARRED
 from napari_cytosae.viewer.concepts_dock import ConceptsDock
+from napari_cytosae.viewer.go_to import camera_of
 from napari_cytosae.viewer.main_dock import CytoSAEDock
 
 pytestmark = pytest.mark.gui
@@ -65,7 +66,8 @@ def test_a_runs_concepts_are_listed_and_their_best_cells_shown(
     concepts.tabs.setCurrentWidget(concepts.gallery)
     concepts.table.selectRow(concepts.table.concepts.row_of(concept))
     assert dock.session.concept == dock.session.preview == concept
-    (strip,) = filled(concepts).gallery._strips.values()
+    (section,) = filled(concepts).gallery.sections.values()
+    strip = section.strip
     strengths = dock.session.results.strengths(concept)
     best = sorted(strengths, key=lambda label: (-strengths[label], label))[: len(strip.tiles)]
     assert [tile.what.cell for tile in strip.tiles] == best
@@ -73,6 +75,86 @@ def test_a_runs_concepts_are_listed_and_their_best_cells_shown(
     at = strip.tile_rect(1).center()
     QTest.mouseClick(strip, Qt.MouseButton.LeftButton, pos=at)
     assert dock.session.selected == best[1]
+
+
+def test_a_concept_is_shown_on_the_slide_and_its_cells_gone_through(
+    viewer: napari.Viewer, open_dock: Open, concepts: ConceptsDock, smear: SampleSmear
+) -> None:
+    add_smear(viewer, smear)
+    dock = analysed(open_dock())
+    session = dock.session
+    concept = int(session.results.run.concepts["frequency"].to_numpy().argmax())
+    concepts.tabs.setCurrentWidget(concepts.gallery)
+    session.choose_concept(concept)
+    (section,) = filled(concepts).gallery.sections.values()
+    section.on_slide.click()
+    assert concept in session.pins
+    assert dock.layers.coloured is not None
+    strengths = session.results.strengths(concept)
+    best = sorted(
+        (label for label in strengths if strengths[label] > 0),
+        key=lambda label: (-strengths[label], label),
+    )
+    seen = []
+    for _ in range(len(best) + 1):
+        dock.panel.step(1)
+        seen.append(session.selected)
+    assert seen == [*best, best[0]]
+    camera = camera_of(viewer)
+    camera.zoom, camera.center = 40.0, (0.0, 0.0, 0.0)
+    QApplication.processEvents()
+    dock.panel.step(1)
+    dock.panel.step(-1)
+    row = session.results.row(best[0])
+    there = session.source.data_to_world((row["centroid_y"], row["centroid_x"]))
+    assert np.allclose(camera.center[1:], there, atol=row["box_y1"] - row["box_y0"])
+    assert "no. 1 by" in dock.panel.title.text()
+    assert f"#{concept}" in dock.panel.next.toolTip()
+    dock.panel.step(-1)
+    assert session.selected == best[-1]
+    session.toggle_pin(concept)  # unpinned: in the table's order again
+    dock.panel.step(1)
+    labels = session.results.cell_labels
+    assert session.selected == labels[(labels.index(best[-1]) + 1) % len(labels)]
+    assert "by" not in dock.panel.title.text()
+    for other in (each for each in range(20) if each != concept):
+        session.toggle_pin(other)
+    concepts.show_on_slide(concept)
+    assert "all six colours" in concepts.message.text()
+
+
+def test_a_data_set_gives_more_cells_where_it_has_more(
+    concepts: ConceptsDock, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "slide.cytosae", 60, 1, distinct=40)
+    concepts.session.show_atlas(Atlas.build(run.path, name="made", k=25))
+    concepts.tabs.setCurrentWidget(concepts.gallery)
+    concepts.session.choose_concept(5)
+    (section,) = filled(concepts).gallery.sections.values()
+    assert len(section.strip.tiles) == 10
+    assert section.more.toolTip() == "15 more cells have it."
+    section.more.click()
+    (section,) = filled(concepts).gallery.sections.values()
+    assert len(section.strip.tiles) == 25
+    assert section.more.isHidden()
+    concepts.session.choose_concept(6)  # and again few at first
+    (section,) = filled(concepts).gallery.sections.values()
+    assert len(section.strip.tiles) == 10
+
+
+def test_data_sets_stand_side_by_side_where_there_is_room(concepts: ConceptsDock) -> None:
+    concepts.session.show_atlas(Atlas.open(STARTER / "atlas"))
+    concepts.tabs.setCurrentWidget(concepts.gallery)
+    concepts.session.choose_concept(56)
+    gallery = filled(concepts).gallery
+    assert len(gallery.sections) == 3
+    for width, columns in ((320, 1), (1100, 3)):
+        gallery.resize(width, 400)
+        QApplication.processEvents()
+        gallery._arrange()
+        places = [gallery._grid.indexOf(each) for each in gallery.sections.values()]
+        spots = [gallery._grid.getItemPosition(place)[:2] for place in places]
+        assert len({column for _, column in spots}) == columns
 
 
 def test_search_finds_numbers_and_names_and_the_scope_narrows(

@@ -15,7 +15,8 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cytosae.concepts.atlas import Focus
 
-_FADED = 0.15  # opacity of concepts that the table does not list
+# Opacity of concepts that the table does not list: less where there are so many that they add up.
+_FADED, _FADED_MANY = 0.15, 1500
 
 
 class _Plot(FigureCanvasQTAgg):
@@ -89,7 +90,8 @@ class ConceptScatter(_Plot):
     def show_only(self, ids: NDArray[np.integer]) -> None:
         """Let the concepts that a table lists stand out, and the others fade."""
         if self._points is not None:
-            self._points.set_alpha(np.where(np.isin(self._ids, ids), 1.0, _FADED))
+            faded = min(_FADED, max(_FADED_MANY / max(len(self._ids), 1), 0.012))
+            self._points.set_alpha(np.where(np.isin(self._ids, ids), 1.0, faded))
             self.draw_idle()
 
     def choose(self, concept_id: int | None) -> None:

@@ -24,6 +24,7 @@ from napari_cytosae.viewer.subscriptions import Subscriptions
 
 EMPTY = "Press Run to find and analyse all cells, or click a cell to look at that one alone."
 NONE_SELECTED = "Click a cell on the image to see its concepts, or step through them with N and P."
+_STEPS = ("Previous cell (P)", "Next cell (N)")
 
 
 class CellPanel(QWidget):
@@ -31,6 +32,7 @@ class CellPanel(QWidget):
 
     colour_pressed = Signal(int)  # concept_id
     smooth_toggled = Signal(bool)
+    stepped = Signal(int)  # label
     full = Signal()  # no hue is left for another pin
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
@@ -44,6 +46,7 @@ class CellPanel(QWidget):
             (session.results_changed, self._on_results),
             (session.pins_changed, self._show_concepts),
             (session.preview_changed, self._show_heats),
+            (session.order_changed, self._show_order),
             (session.names_changed, lambda _: self._show_concepts()),
         ):
             self.subscriptions.connect(signal, slot)
@@ -55,9 +58,9 @@ class CellPanel(QWidget):
         font.setBold(True)
         self.title.setFont(font)
         self.title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self.previous = _step_button("◂", "Previous cell (P)")
+        self.previous = _step_button("◂", _STEPS[0])
         self.previous.clicked.connect(lambda: self.step(-1))
-        self.next = _step_button("▸", "Next cell (N)")
+        self.next = _step_button("▸", _STEPS[1])
         self.next.clicked.connect(lambda: self.step(1))
         header = QHBoxLayout()
         header.addWidget(self.title)
@@ -147,7 +150,7 @@ class CellPanel(QWidget):
             return
         if label != self._shown:
             self._shown = label
-            self.title.setText(f"Cell {label}")
+            self._show_title()
             self.crop.show_crop(results.crop(label))
             self.facts.setText(self._facts(label))
         self.crop.show_chosen(session.patch)
@@ -166,7 +169,7 @@ class CellPanel(QWidget):
         self.facts.setVisible(other is None)
         if other is None or results is None:
             self.other.show_crop(None)
-            self.title.setText(f"Cell {self._session.selected}")
+            self._show_title()
             return
         self.other.show_crop(results.crop(other))
         more = len(self._session.also) - 1
@@ -284,9 +287,34 @@ class CellPanel(QWidget):
     def step(self, step: int) -> None:
         """Select the next (1) or previous (-1) cell."""
         if self._session.results is not None:
-            label = self._session.results.neighbour(self._session.selected, step)
+            label = self._session.results.neighbour(
+                self._session.selected, step, self._session.order
+            )
             if label is not None:
                 self._session.select(label)
+                self.stepped.emit(label)
+
+    def _show_order(self) -> None:
+        """Say in which order the arrows go through cells."""
+        order, results = self._session.order, self._session.results
+        for button, words in zip((self.previous, self.next), _STEPS, strict=True):
+            if order is not None and results is not None:
+                words += f", by {results.title(order)}"
+            button.setToolTip(words)
+        if self._compared is None:
+            self._show_title()
+
+    def _show_title(self) -> None:
+        """Say which cell it is, and its place where cells are gone through by a concept."""
+        session = self._session
+        title = f"Cell {session.selected}"
+        if session.order is not None and session.results is not None:
+            ranked = session.results.ranked_cells(session.order)
+            if session.selected in ranked:
+                place = ranked.index(session.selected) + 1
+                title += f" · no. {place:,} by #{session.order}"
+        if session.selected is not None:
+            self.title.setText(title)
 
     def show_bare(self, bare: bool) -> None:
         """Show the crop without maps while ``bare`` holds."""

@@ -88,6 +88,7 @@ class ConceptsDock(QStackedWidget):
         self.scatter.chosen.connect(self._on_chosen)
         self.focus_plot.moved.connect(self._on_focus_moved)
         self.gallery.go_to.connect(self._go_to)
+        self.gallery.slide_wanted.connect(self.show_on_slide)
         self.naming.failed.connect(listing.say)
         self.tabs.currentChanged.connect(lambda _: self._fill_plots())
         self.subscriptions = Subscriptions()
@@ -169,6 +170,19 @@ class ConceptsDock(QStackedWidget):
             go_to_cell(self._viewer, picture.run, picture.cell)
         except CytoSAEError as error:
             self.listing.say(str(error))
+
+    def show_on_slide(self, concept_id: int) -> None:
+        """Show a concept over all cells of the slide, and go through those by its strength."""
+        session, results = self.session, self.session.results
+        if results is None:
+            return
+        pinned = concept_id in session.pins or session.toggle_pin(concept_id)
+        self.layers.colour_by(concept_id)
+        session.order_by(concept_id)
+        words = f"Cells are coloured by {results.title(concept_id)}; N and P go through them by it."
+        if not pinned:
+            words += " Its map is not shown: all six colours are in use."
+        self.listing.say(words)
 
     # -- focus and scatter -----------------------------------------------------------------
 

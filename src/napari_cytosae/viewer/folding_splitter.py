@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QResizeEvent
+from qtpy.QtGui import QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QSplitter, QWidget
 
 _NARROW_PX = 640
@@ -24,7 +24,16 @@ class FoldingSplitter(QSplitter):
             self.addWidget(half)
             self.setStretchFactor(self.count() - 1, share)
         self.setChildrenCollapsible(False)
-        self.setSizes([300, 200])  # Qt keeps the ratio
+        self._placed = False
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._placed:  # what the halves would like to have must not decide
+            self._placed = True
+            along = (
+                self.width() if self.orientation() == Qt.Orientation.Horizontal else self.height()
+            )
+            self.setSizes([3 * along // 5, 2 * along // 5])
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         narrow = self.width() < _NARROW_PX

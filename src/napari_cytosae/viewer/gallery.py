@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_cytosae.concepts.atlas import ReferencePicture
-from napari_cytosae.viewer.gallery_tiles import Tile, TileStrip
+from napari_cytosae.viewer.gallery_section import GallerySection
+from napari_cytosae.viewer.gallery_tiles import Tile
 from napari_cytosae.viewer.gallery_work import (
     THIS_SLIDE,
     GalleryRequest,
@@ -22,6 +23,9 @@ from napari_cytosae.viewer.session import Session
 from napari_cytosae.viewer.subscriptions import Subscriptions
 
 K = 10
+_MORE = 5  # times as many of the slide's cells with every wish for more
+_COLUMN_PX = 330  # sections stand side by side where each has this much room
+_ALL = 1_000_000
 _EMPTY = "Choose a concept in the table, or in a cell's list, to see the cells that show it best."
 
 
@@ -29,12 +33,13 @@ class Gallery(QWidget):
     """Shows the session's chosen concept; a click on a cell asks to go there."""
 
     go_to = Signal(object)  # a ReferencePicture
+    slide_wanted = Signal(int)  # a concept on the whole slide
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._strips: dict[str, TileStrip] = {}
-        self._heads: list[QLabel] = []
+        self.sections: dict[str, GallerySection] = {}
+        self._k = (K, K)  # of the slide, of each data set
         self._asked: tuple[Any, ...] = ()
         self.jobs = JobRunner(self)
         self.jobs.yielded.connect(self._on_step)
@@ -52,9 +57,9 @@ class Gallery(QWidget):
         self.message = QLabel(_EMPTY)
         self.message.setWordWrap(True)
         self._content = QWidget()
-        self._sections = QVBoxLayout(self._content)
-        self._sections.setContentsMargins(0, 0, 4, 0)
-        self._sections.addStretch(1)
+        self._grid = QGridLayout(self._content)
+        self._grid.setContentsMargins(0, 0, 4, 0)
+        self._grid.setHorizontalSpacing(12)
         self.area = QScrollArea()
         self.area.setWidgetResizable(True)
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -78,7 +83,10 @@ class Gallery(QWidget):
             return
         run = None if session.results is None else session.results.run
         finished = run if run is not None and not run.unfinished else None
-        asked = (session.concept, session.atlas, finished)
+        about = (session.concept, session.atlas, finished)
+        if self._asked[:3] != about:
+            self._k = (K, K)
+        asked = (*about, self._k)
         if asked == self._asked:
             return
         self._asked = asked
@@ -92,51 +100,65 @@ class Gallery(QWidget):
         if atlas is not None and session.concept >= atlas.d_sae:
             atlas = None
         request = GalleryRequest(
-            session.concept, K, atlas, session.results if finished is not None else None
+            session.concept, *self._k, atlas, session.results if finished is not None else None
         )
         self.message.setText("Cutting cells …")
         self.message.setVisible(True)
         self.jobs.start(lambda cancelled: fill_gallery(request, cancelled))
 
+    def _ask_for_more(self, data_set: str) -> None:
+        of_slide, of_each = self._k
+        # An atlas holds few references: all of them at once.
+        self._k = (of_slide * _MORE, of_each) if data_set == THIS_SLIDE else (of_slide, _ALL)
+        self.refresh()
+
     def _clear(self) -> None:
-        for widget in (*self._strips.values(), *self._heads):
-            self._sections.removeWidget(widget)
-            widget.deleteLater()
-        self._strips.clear()
-        self._heads.clear()
+        for section in self.sections.values():
+            self._grid.removeWidget(section)
+            section.deleteLater()
+        self.sections.clear()
 
     def _on_step(self, step: Section | ReferencePicture) -> None:
         if isinstance(step, Section):
             self._begin(step)
             return
-        strip = self._strips.get(step.data_set)
-        if strip is not None:
-            strip.add(_tile(step))
+        section = self.sections.get(step.data_set)
+        if section is not None:
+            section.strip.add(_tile(step))
 
     def _begin(self, section: Section) -> None:
-        head = QLabel(section.title)
-        font = head.font()
-        font.setBold(True)
-        head.setFont(font)
-        strip = TileStrip()
-        strip.expect(section.n_tiles)
-        strip.activated.connect(self.go_to)
-        place = self._sections.count() - 1  # the stretch stays last
-        self._sections.insertWidget(place, head)
-        self._sections.insertWidget(place + 1, strip)
-        self._heads.append(head)
-        self._strips[section.data_set] = strip
+        shown = self.sections[section.data_set] = GallerySection(section)
+        shown.strip.activated.connect(self.go_to)
+        shown.more_wanted.connect(lambda name=section.data_set: self._ask_for_more(name))
+        concept = self._session.concept
+        shown.slide_wanted.connect(lambda: self.slide_wanted.emit(concept))
+        self._arrange()
         self._restyle()
-        if not section.n_tiles:
-            head.setText(f"{section.title} · no cell shows it")
+
+    def _arrange(self) -> None:
+        """Put the data sets side by side as far as there is room, the others below."""
+        n_columns = max(1, min(self.area.viewport().width() // _COLUMN_PX, len(self.sections)))
+        for place, section in enumerate(self.sections.values()):
+            at = divmod(place, n_columns)
+            self._grid.addWidget(section, *at, Qt.AlignmentFlag.AlignTop)
+        n_rows = -(-len(self.sections) // n_columns)
+        for row in range(self._grid.rowCount()):
+            self._grid.setRowStretch(row, 0)
+        self._grid.setRowStretch(n_rows, 1)
+        for column in range(self._grid.columnCount()):
+            self._grid.setColumnStretch(column, column < n_columns)
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._arrange()
 
     def _on_finished(self, completed: bool) -> None:
-        for strip in self._strips.values():
-            strip.end()
-        tiles = [tile for strip in self._strips.values() for tile in strip.tiles]
+        for section in self.sections.values():
+            section.strip.end()
+        tiles = [tile for section in self.sections.values() for tile in section.strip.tiles]
         self.controls.follow_maps(any(tile.concept_map is not None for tile in tiles))
-        self.message.setVisible(not self._strips)
-        if not self._strips:
+        self.message.setVisible(not self.sections)
+        if not self.sections:
             self.message.setText("There is no atlas and no finished run to take cells from.")
 
     def _restyle(self) -> None:
@@ -144,8 +166,8 @@ class Gallery(QWidget):
         if concept is None:
             return
         style = self.controls.style_in(self._session.map_hue(concept))
-        for strip in self._strips.values():
-            strip.draw_as(style, self.controls.side)
+        for section in self.sections.values():
+            section.strip.draw_as(style, self.controls.side)
 
 
 def _tile(picture: ReferencePicture) -> Tile:

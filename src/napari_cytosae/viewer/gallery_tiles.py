@@ -211,6 +211,7 @@ class TileStrip(QWidget):
             painter.drawImage(rect, heat_image(np.where(inside, values, 0), top, style.hue))
         elif style.kind == "outline":
             lines = outline_of(inside)
+            painter.setClipRect(rect)
             step = rect.width() / values.shape[1], rect.height() / values.shape[0]
             for color, width in ((QColor("white"), 3.0), (QColor(style.hue), 1.6)):
                 painter.setPen(QPen(color, width))
@@ -219,6 +220,7 @@ class TileStrip(QWidget):
                         QPointF(rect.left() + x0 * step[0], rect.top() + y0 * step[1]),
                         QPointF(rect.left() + x1 * step[0], rect.top() + y1 * step[1]),
                     )
+            painter.setClipping(False)
 
     # -- what the user does ----------------------------------------------------------------
 

@@ -21,18 +21,23 @@ THIS_SLIDE = ""
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section begins: which data set, how many tiles will come, and what is said of it."""
+    """A section begins: which data set, how many tiles will come, and what is said of it.
+
+    `n_more` counts the cells that have the concept and for which nobody has asked yet.
+    """
 
     data_set: str
     title: str
     n_tiles: int
+    n_more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class GalleryRequest:
-    """Whose best cells, and how many of each data set."""
+    """Whose best cells, and how many of the slide on show and of each data set."""
 
     concept_id: int
+    k_slide: int
     k: int
     atlas: Atlas | None
     results: Results | None
@@ -53,7 +58,8 @@ def fill_gallery(
             title = data.name
             if len(labels):
                 title += f" · {labels.index[0]} {labels.iloc[0]}/{len(found)}"
-            yield Section(data.name, title, len(found))
+            n_more = len(data.top(request.concept_id)) - len(found)
+            yield Section(data.name, title, len(found), n_more)
             for picture in pictures.of(data, request.concept_id, request.k):
                 if cancelled():
                     return
@@ -69,9 +75,9 @@ def _of_slide(
     values = np.array(list(strengths.values()))
     best = np.lexsort((labels, -values))
     best = best[values[best] > 0]
-    n_with, best = len(best), best[: request.k]
+    n_with, best = len(best), best[: request.k_slide]
     title = f"this slide · in {n_with:,} of {len(values):,} cells"
-    yield Section(THIS_SLIDE, title, len(best))
+    yield Section(THIS_SLIDE, title, len(best), n_with - len(best))
     for rank, index in enumerate(best):
         if cancelled():
             return

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cytosae.viewer.session import session_of, unwrapped
+from napari_cytosae.viewer.in_view import box_in_view
+from napari_cytosae.viewer.session import Session, session_of, unwrapped
 
 if TYPE_CHECKING:
     import napari
@@ -42,10 +43,27 @@ def go_to_cell(viewer: napari.Viewer, run: Path, label: int) -> None:
         opened.cell(label)  # says what is wrong before anything is opened
         show_run_in(viewer, opened)
     session.select(label)
-    if session.source is not None and session.results is not None:
-        row = session.results.row(label)
-        box = [float(row[name]) for name in ("box_y0", "box_x0", "box_y1", "box_x1")]
-        centre_on(viewer, session.source, box)
+    if session.source is not None:
+        centre_on(viewer, session.source, _box_of(session, label))
+
+
+def bring_into_view(viewer: napari.Viewer, label: int) -> None:
+    """Move the canvas to a cell of the results on show, where it is not in view already."""
+    session = session_of(viewer)
+    source = session.source
+    if source is None or session.results is None:
+        return
+    box, seen = _box_of(session, label), box_in_view(source)
+    if seen is None or any(
+        not seen[axis] <= box[axis] <= box[axis + 2] <= seen[axis + 2] for axis in (0, 1)
+    ):
+        centre_on(unwrapped(viewer), source, box)
+
+
+def _box_of(session: Session, label: int) -> list[float]:
+    assert session.results is not None
+    row = session.results.row(label)
+    return [float(row[name]) for name in ("box_y0", "box_x0", "box_y1", "box_x1")]
 
 
 def centre_on(viewer: Any, layer: Image, box: list[float]) -> None:

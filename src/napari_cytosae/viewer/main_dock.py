@@ -27,6 +27,7 @@ from napari_cytosae.viewer.analysis_work import (
 )
 from napari_cytosae.viewer.cell_panel import CellPanel
 from napari_cytosae.viewer.estimate_row import EstimateRow
+from napari_cytosae.viewer.go_to import bring_into_view
 from napari_cytosae.viewer.in_view import ViewBox, box_in_view
 from napari_cytosae.viewer.jobs import JobRunner
 from napari_cytosae.viewer.name_watch import watch_names
@@ -95,6 +96,7 @@ class CytoSAEDock(QWidget):
         self.jobs.failed.connect(self._on_failed)
         self.jobs.finished.connect(self._on_finished)
         self.panel.colour_pressed.connect(self.layers.colour_by)
+        self.panel.stepped.connect(lambda label: bring_into_view(self._viewer, label))
         self.panel.smooth_toggled.connect(self.layers.set_smooth)
         self.panel.full.connect(
             lambda: self.run_bar.say("All six colours are in use: unpin a concept first.")

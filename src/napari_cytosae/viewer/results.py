@@ -75,6 +75,7 @@ class Results:
         self._read: CellActivations | None = None
         self._tops: dict[int, list[tuple[int, float]]] = {}
         self._names: tuple[Dictionary | None, int, Names] | None = None
+        self._ranked: tuple[tuple[Any, ...], list[int]] | None = None
         self._rows = {int(label): row for row, label in enumerate(self.table["label"])}
 
     def __len__(self) -> int:
@@ -166,14 +167,19 @@ class Results:
         )
         return batch.pixels[0], batch.boxes[0]
 
-    def neighbour(self, label: int | None, step: int) -> int | None:
-        """Next (1) or previous (-1) cell in the table's order, round and round."""
-        labels = self.cell_labels
+    def neighbour(self, label: int | None, step: int, concept_id: int | None = None) -> int | None:
+        """Next (1) or previous (-1) cell, round and round.
+
+        In the table's order, or among the cells that have a concept, from the strongest down.
+        """
+        labels = self.cell_labels if concept_id is None else self.ranked_cells(concept_id)
         if not labels:
             return None
-        if label not in self._rows:
+        if concept_id is None and label in self._rows:
+            return labels[(self._rows[label] + step) % len(labels)]
+        if label not in labels:
             return labels[0 if step > 0 else -1]
-        return labels[(self._rows[label] + step) % len(labels)]
+        return labels[(labels.index(label) + step) % len(labels)]
 
     # -- concepts --------------------------------------------------------------------------
 
@@ -260,6 +266,16 @@ class Results:
             summary = cell.summary(threshold=0.0)
             strengths[label] = float(summary.mean[summary.concept_ids == concept_id].sum())
         return strengths
+
+    def ranked_cells(self, concept_id: int) -> list[int]:
+        """Labels of the cells that have a concept, the strongest first."""
+        state = (concept_id, self.run, len(self._tops), len(self.fresh))
+        if self._ranked is None or self._ranked[0] != state:
+            strengths = self.strengths(concept_id)
+            labels = [label for label, strength in strengths.items() if strength > 0]
+            labels.sort(key=lambda label: (-strengths[label], label))
+            self._ranked = (state, labels)
+        return self._ranked[1]
 
     def top_concepts(self, k: int) -> list[tuple[list[str], NDArray[np.float32]]]:
         """Give the k strongest concepts of every cell, rank by rank.

@@ -45,6 +45,7 @@ class Session:
     pins_changed = Signal()
     preview_changed = Signal()
     names_changed = Signal(object)  # ids of concepts that were named or renamed
+    order_changed = Signal()  # by what cells are gone through
     dictionary_changed = Signal()  # names are kept in another file
     concept_changed = Signal()  # the chosen concept
     atlas_changed = Signal()
@@ -59,6 +60,7 @@ class Session:
         self.pins: dict[int, int] = {}
         self.preview: int | None = None
         self.concept: int | None = None
+        self.order: int | None = None  # concept by whose strength cells are gone through
         self.atlas: Atlas | None = None
         self._dictionary: tuple[str, Dictionary | None] | None = None
         self._source: ref[Image] | None = None
@@ -87,6 +89,7 @@ class Session:
         self._source = ref(source) if source is not None else None
         self.selected = self.patch = self.preview = None
         self.also = ()
+        self.order_by(None)
         if not same_model:
             self.pins = {}
             if not self._atlas_fits(results):
@@ -105,6 +108,12 @@ class Session:
         """Show another atlas."""
         self.atlas = atlas
         self.atlas_changed.emit()
+
+    def order_by(self, concept_id: int | None) -> None:
+        """Go through cells by a concept's strength from now on; None: in the table's order."""
+        if concept_id != self.order:
+            self.order = concept_id
+            self.order_changed.emit()
 
     def choose_concept(self, concept_id: int | None) -> None:
         """Choose the concept that galleries and forms are about."""
@@ -200,6 +209,8 @@ class Session:
         """
         if concept_id in self.pins:
             del self.pins[concept_id]
+            if concept_id == self.order:
+                self.order_by(None)
         else:
             slot = self._free_slot()
             if slot is None:
