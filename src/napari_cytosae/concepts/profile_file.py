@@ -90,7 +90,7 @@ def _write(
     # What anndata itself writes for an object without cells is filled in below.
     shape = (len(table), manifest.d_sae)
     write_elem(file, "/", anndata.AnnData(obs=obs_of(table), uns=uns_of(manifest)))
-    write_elem(file, "obsm/spatial", spatial_of(manifest, table))
+    write_elem(file.require_group("obsm"), "spatial", spatial_of(manifest, table))
     for name, dtype in _MATRICES.items():
         if name in file:
             del file[name]
