@@ -56,7 +56,7 @@ def to_anndata(barcodes: Barcodes) -> anndata.AnnData:
     obs.index.name = "patient"
     # What is unknown for some patients is an empty word, or not a number.
     for name in obs.columns:
-        if obs[name].dtype == object:
+        if not pd.api.types.is_numeric_dtype(obs[name]):
             obs[name] = [
                 "" if value is None or value != value else str(value) for value in obs[name]
             ]
@@ -135,7 +135,7 @@ def _from_anndata(table: anndata.AnnData, content: Mapping[str, Any]) -> Barcode
     patients = pd.DataFrame(table.obs)
     patients.index = pd.Index(patients.index.astype(str), name="patient", dtype=object)
     for name in patients.columns:
-        if isinstance(patients[name].dtype, pd.CategoricalDtype):
+        if not pd.api.types.is_numeric_dtype(patients[name]):
             patients[name] = patients[name].astype(object)
     n_cells = patients["n_cells"].to_numpy(np.float64)
     top = content["top_cells"]
