@@ -1,8 +1,13 @@
 """Measure a run's cells beside their concepts: morphology, and what each patch shows."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Self
+from threading import Event
+from typing import Final, Self
 
 import numpy as np
 import pandas as pd
@@ -24,6 +29,8 @@ from napari_cytosae.concepts.shard_plan import ShardPlan
 from napari_cytosae.concepts.steps import Progress
 from napari_cytosae.errors import CellsError, RunError
 from napari_cytosae.slides import Slide
+
+_MOST_THREADS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +141,44 @@ def measure_missing(
         nuclei = folder.read_labels("nuclei", final=True) if folder.has_nuclei else None
         ruler = Ruler.of(slide, table, microns_per_pixel)
         boxes = table[BOX_COLUMNS].to_numpy(np.float64)
-    for index, rows in zip(missing, rows_to_do, strict=True):
-        measures = measure_shard(
-            slide, table.iloc[rows], boxes[rows], labels, nuclei, ruler, cancelled
-        )
-        measures.write(folder.measures_path(plan.names[index]))
-        done += rows.stop - rows.start
-        yield Progress("measure", done, len(table))
+
+    def measured_at(rows: slice, stopped: Callable[[], bool]) -> ShardMeasures:
+        return measure_shard(slide, table.iloc[rows], boxes[rows], labels, nuclei, ruler, stopped)
+
+    with closing(_side_by_side(measured_at, rows_to_do, cancelled)) as shards:
+        for index, rows, measures in zip(missing, rows_to_do, shards, strict=True):
+            measures.write(folder.measures_path(plan.names[index]))
+            done += rows.stop - rows.start
+            yield Progress("measure", done, len(table))
     measured = with_morphology(table, folder.measures(plan))
     if len(measured.columns) > len(table.columns):
         folder.write_table([measured])
+
+
+def _side_by_side(
+    work: Callable[[slice, Callable[[], bool]], ShardMeasures],
+    parts: Sequence[slice],
+    cancelled: Callable[[], bool],
+) -> Generator[ShardMeasures, None, None]:
+    """Give ``work(part, cancelled)`` of all parts, in their order, a few of them at once.
+
+    Most of the time goes into numpy and scipy, which let other threads run meanwhile.
+    """
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    ended = Event()
+    begun: deque[Future[ShardMeasures]] = deque()
+    with ThreadPoolExecutor(threads, "cytosae-measure") as pool:
+        try:
+            for part in parts:
+                begun.append(pool.submit(work, part, lambda: ended.is_set() or cancelled()))
+                if len(begun) > threads:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            ended.set()
+            for future in begun:
+                future.cancel()
 
 
 def measure_run(
