@@ -15,8 +15,10 @@ from napari_cytosae.cohorts import SyntheticOptions, make_cohort, write_barcodes
 from napari_cytosae.cohorts.classification import ClassificationOptions
 from napari_cytosae.concepts.naming import Names
 from napari_cytosae.slides import SampleSmear
+from napari_cytosae.viewer.analysis_work import ModelChoice
+from napari_cytosae.viewer.cohort_cells_work import FIRST, SECOND
 from napari_cytosae.viewer.cohort_dock import CohortDock
-from napari_cytosae.viewer.cohort_work import FIRST, SECOND
+from napari_cytosae.viewer.extract_work import ExtractRequest
 
 pytestmark = pytest.mark.gui
 
@@ -50,7 +52,7 @@ def opened(dock: CohortDock, path: Path) -> CohortDock:
 
 
 def test_an_empty_dock_says_what_to_do_and_lies_below(dock: CohortDock) -> None:
-    assert "Open a cohort" in dock.message.text()
+    assert "Open a cohort" in dock.status.text
     assert not dock.tabs.isEnabled()
     holder = dock.parentWidget()
     assert isinstance(holder, QDockWidget)
@@ -61,24 +63,24 @@ def test_an_empty_dock_says_what_to_do_and_lies_below(dock: CohortDock) -> None:
 
 def test_a_cohort_is_listed_and_compared(dock: CohortDock, made: Path) -> None:
     opened(dock, made)
-    assert "14 patients" in dock.title.text()
+    assert "14 patients" in dock.patients.title.text()
     assert len(dock.table.patients.rows) == 14
     assert dock.comparison.first == "AML"
     assert dock.patient == dock.cohort.barcodes.patients.index[0]
-    dock.second.setCurrentText("healthy")
-    dock.second.activated.emit(dock.second.currentIndex())
+    dock.compared.second.setCurrentText("healthy")
+    dock.compared.second.activated.emit(dock.compared.second.currentIndex())
     until(lambda: not dock.jobs.busy and dock.comparison.second == "healthy")
-    dock.first.setCurrentText("healthy")
-    dock.first.activated.emit(1)
-    assert "differ" in dock.message.text()
+    dock.compared.first.setCurrentText("healthy")
+    dock.compared.first.activated.emit(1)
+    assert "differ" in dock.status.text
 
 
 @pytest.mark.parametrize("volcano", [0, 1])
 def test_a_click_on_a_point_chooses_its_concept(dock: CohortDock, made: Path, volcano: int) -> None:
     opened(dock, made)
-    dock.kind.setCurrentIndex(volcano)
-    dock.kind.activated.emit(volcano)
-    plot = dock.plot
+    dock.compared.kind.setCurrentIndex(volcano)
+    dock.compared.kind.activated.emit(volcano)
+    plot = dock.compared.plot
     plot.draw()
     axes = plot.figure.axes[0]
     x, y = plot.places()
@@ -87,13 +89,13 @@ def test_a_click_on_a_point_chooses_its_concept(dock: CohortDock, made: Path, vo
     concept = int(dock.comparison.table["concept_id"].iloc[0])
     assert dock.concept == concept
     assert dock.session.concept == concept
-    assert f"#{concept} granules {concept}" in dock.cells.message.text()
-    until(lambda: not dock.cells.jobs.busy)
-    tiles = dock.cells.strips[FIRST].tiles
+    assert f"#{concept} granules {concept}" in dock.compared.cells.message.text()
+    until(lambda: not dock.compared.cells.jobs.busy)
+    tiles = dock.compared.cells.strips[FIRST].tiles
     assert tiles
     assert "not kept" in tiles[0].note
-    dock.cells.go_to.emit(tiles[0].what)
-    assert "not kept" in dock.message.text()
+    dock.compared.cells.go_to.emit(tiles[0].what)
+    assert "not kept" in dock.status.text
     ring = plot._ring.get_offsets()[0]
     np.testing.assert_allclose(ring, (x[0], y[0]))
 
@@ -112,27 +114,27 @@ def test_a_patient_is_shown_against_its_disease(dock: CohortDock, made: Path) ->
     patient = dock.table.patients.rows[9][0]
     dock.table.choose(patient)
     assert dock.patient == patient
-    words = [t.get_text() for t in dock.barcode.figure.axes[0].get_legend().get_texts()]
+    words = [t.get_text() for t in dock.barcode.plot.figure.axes[0].get_legend().get_texts()]
     assert patient in words
-    dock.tabs.setCurrentWidget(dock.maps)
-    assert dock.heatmap.figure.axes
-    assert dock.correlation.figure.axes
+    dock.tabs.setCurrentWidget(dock.overview)
+    assert dock.overview.heatmap.figure.axes
+    assert dock.overview.correlation.figure.axes
 
 
 def test_patients_are_told_apart_with_a_reason_and_a_warning(dock: CohortDock, made: Path) -> None:
     opened(dock, made)
     dock.classification.start.click()
-    assert dock.cancel.isVisible()
+    assert dock.status.cancel.isVisible()
     until(lambda: dock.classified is not None and not dock.jobs.busy)
     assert "Weighted F1" in dock.classification.verdict.text()
     assert "not a diagnosis" in dock.classification.verdict.text()
     assert "site alone predicts" in dock.classification.verdict.toolTip()
     assert dock.table.patients.rows[0][3] in ("AML", "healthy")
     assert not dock.table.isColumnHidden(3)
-    title = dock.classification.why.figure.axes[0].get_title()
+    title = dock.why.head.text()
     assert title.startswith(dock.patient)
     dock.table.choose(dock.table.patients.rows[12][0])
-    assert dock.classification.why.figure.axes[0].get_title() != title
+    assert dock.why.head.text() != title
     row = list(dock.cohort.barcodes.patients.index).index(dock.patient)
     seen = dock.classified.model_of[row].facts["patients"]
     assert seen < 14  # the model that explains has not seen the patient
@@ -142,29 +144,29 @@ def test_a_classification_can_be_cancelled(dock: CohortDock, made: Path) -> None
     opened(dock, made)
     dock.options = ClassificationOptions(folds=3, repeats=50, n_permutations=50)
     dock.classification.start.click()
-    dock.cancel.click()
+    dock.status.cancel.click()
     until(lambda: not dock.jobs.busy)
     assert dock.classified is None
-    assert "Stopped" in dock.message.text()
-    assert not dock.cancel.isVisible()
+    assert "Stopped" in dock.status.text
+    assert not dock.status.cancel.isVisible()
 
 
 def test_what_cannot_be_opened_is_told(dock: CohortDock, tmp_path: Path, made: Path) -> None:
     dock.open_cohort(tmp_path / "none.h5ad")
     until(lambda: not dock.jobs.busy)
-    assert "does not exist" in dock.message.text()
+    assert "does not exist" in dock.status.text
     opened(dock, made)
     dock.classification.by_site.setCurrentIndex(1)
     dock.classification.start.click()
     until(lambda: not dock.jobs.busy)
-    assert "have one site" in dock.message.text()
+    assert "have one site" in dock.status.text
 
 
 def test_pinned_concepts_wear_their_hue(dock: CohortDock, made: Path) -> None:
     opened(dock, made)
-    before = len(dock.plot.figure.axes[0].collections)
+    before = len(dock.compared.plot.figure.axes[0].collections)
     dock.session.toggle_pin(int(dock.comparison.table["concept_id"].iloc[3]))
-    assert len(dock.plot.figure.axes[0].collections) == before + 1
+    assert len(dock.compared.plot.figure.axes[0].collections) == before + 1
 
 
 @pytest.mark.slow
@@ -177,15 +179,16 @@ def test_a_table_is_analysed_and_its_cells_are_gone_to(
         Image.fromarray(turned).save(tmp_path / f"{number}.png", dpi=(254_000, 254_000))
         rows.append(f"p{number},{('AML', 'healthy')[number % 2]},{number}.png")
     (tmp_path / "clinic.csv").write_text("\n".join(rows))
-    dock.extract(tmp_path / "clinic.csv", bundle=str(tiny_bundle))
+    model = ModelChoice(name=str(tiny_bundle))
+    dock.tasks.extract(ExtractRequest(tmp_path / "clinic.csv", tmp_path / "clinic.cohort", model))
     until(lambda: dock.comparison is not None and not dock.jobs.busy, 180)
     assert dock.cohort.folder == tmp_path / "clinic.cohort"
     dock.choose_concept(int(dock.comparison.table["concept_id"].iloc[0]))
-    until(lambda: not dock.cells.jobs.busy)
-    tiles = [tile for group in (FIRST, SECOND) for tile in dock.cells.strips[group].tiles]
+    until(lambda: not dock.compared.cells.jobs.busy)
+    tiles = [tile for group in (FIRST, SECOND) for tile in dock.compared.cells.strips[group].tiles]
     assert tiles
     assert all(tile.picture is not None for tile in tiles)
-    dock.cells.go_to.emit(tiles[0].what)
+    dock.compared.cells.go_to.emit(tiles[0].what)
     assert dock.session.selected == tiles[0].what.cell
     assert dock.session.results.run.path.resolve() == tiles[0].what.run.resolve()
     assert viewer.layers

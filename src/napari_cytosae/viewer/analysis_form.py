@@ -22,11 +22,11 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible, QElidingLabel
 
 from napari_cytosae.errors import CytoSAEError, ImageError
-from napari_cytosae.models.registry import BundleInfo, available_bundles
 from napari_cytosae.slides import Slide
 from napari_cytosae.viewer.analysis_work import AnalysisRequest, ModelChoice
 from napari_cytosae.viewer.cell_layers import cells_of_layer
 from napari_cytosae.viewer.in_view import region_in_view, region_of_shapes
+from napari_cytosae.viewer.model_box import ModelBox
 from napari_cytosae.viewer.placement import file_of, microns_per_pixel, slide_of
 from napari_cytosae.viewer.run_folders import run_folder_for
 from napari_cytosae.viewer.slide_layers import SLIDE_KEY
@@ -48,9 +48,6 @@ _SIZE_NOT_IN_FILE = (
 )
 
 
-_BUNDLE_FOLDER = "folder"
-
-
 class AnalysisForm(QWidget):
     """Choose image, pixel size, cells and model; everything else lies under Options."""
 
@@ -68,10 +65,9 @@ class AnalysisForm(QWidget):
         self._viewer = viewer
         self._is_result = is_result
         self._cells_file: Path | None = None
-        self._bundles: list[BundleInfo] = []
         self._loaded: tuple[ModelChoice, Any] | None = None
         self._build()
-        self._fill_models()
+        self._describe_model()
         self.subscriptions = Subscriptions()
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
@@ -102,8 +98,8 @@ class AnalysisForm(QWidget):
         self.cells = _combo("How cells are found, or the layer or file that already has them.")
         self.cells.activated.connect(self._on_cells_chosen)
         self.where = _combo("The part of the image whose cells are wanted.")
-        self.model = _combo("Vision transformer and sparse autoencoder.")
-        self.model.activated.connect(self._on_model_chosen)
+        self.model = ModelBox()
+        self.model.model_changed.connect(self.model_changed)
         self.model.currentIndexChanged.connect(self._describe_model)
         self.model_note = _note()
 
@@ -270,79 +266,19 @@ class AnalysisForm(QWidget):
 
     # -- model -----------------------------------------------------------------------------
 
-    def _fill_models(self) -> None:
-        self._bundles = available_bundles()
-        entries: list[tuple[str, Any]] = [
-            (
-                info.name if info.installed else f"{info.name} (download)",
-                ModelChoice(name=info.name),
-            )
-            for info in self._bundles
-        ]
-        entries += [("a bundle's folder…", _BUNDLE_FOLDER), ("DinoBloom and SAE files…", None)]
-        _refill(self.model, entries)
-        self._describe_model()
-
-    def _on_model_chosen(self, index: int) -> None:
-        data = self.model.itemData(index)
-        if data is None or data == _BUNDLE_FOLDER:
-            choice = self._ask_for_files() if data is None else self._ask_for_folder()
-            if choice is None:
-                self.model.setCurrentIndex(0)
-            else:
-                self.model.insertItem(index, choice.title, choice)
-                self.model.setCurrentIndex(index)
-        self.model_changed.emit()
-
     def choose_bundle(self, folder: Path) -> None:
         """Choose a bundle's folder, listed or not."""
-        choice = ModelChoice(name=str(folder.resolve()))
-        index = self.model.findData(choice)
-        if index < 0:
-            index = 0
-            self.model.insertItem(index, choice.title, choice)
-        self.model.setCurrentIndex(index)
-        self.model_changed.emit()
-
-    def _ask_for_folder(self) -> ModelChoice | None:
-        name = QFileDialog.getExistingDirectory(self, "A bundle's folder, with bundle.json in it")
-        return ModelChoice(name=str(Path(name).resolve())) if name else None
-
-    def _ask_for_files(self) -> ModelChoice | None:
-        backbone, _ = QFileDialog.getOpenFileName(
-            self,
-            "Backbone: DinoBloom or another DINOv2 checkpoint",
-            "",
-            "Checkpoints (*.pth *.pt *.bin *.safetensors);;All files (*)",
-        )
-        if not backbone:
-            return None
-        sae, _ = QFileDialog.getOpenFileName(
-            self,
-            "Sparse autoencoder trained on this backbone",
-            str(Path(backbone).parent),
-            "Checkpoints (*.pt *.pth *.safetensors *.json);;All files (*)",
-        )
-        return ModelChoice(backbone=Path(backbone), sae=Path(sae)) if sae else None
+        self.model.choose_bundle(folder)
 
     def _describe_model(self) -> None:
-        choice = self.model.currentData()
-        if not isinstance(choice, ModelChoice):
-            self.model_note.setText("")
-            return
-        summary = f"Your own files: {choice.title}."
-        for info in self._bundles:
-            if info.name == choice.name:
-                summary = info.summary
-        self.model_note.setText(f"Not for diagnosis. {summary.rstrip('.')}.")
+        summary = self.model.summary
+        self.model_note.setText(f"Not for diagnosis. {summary.rstrip('.')}." if summary else "")
         self.model_note.setToolTip(summary)
 
     def remember(self, choice: ModelChoice, bundle: Any) -> None:
         """Keep a loaded model for the next request; a download that is done loses its mark."""
         self._loaded = (choice, bundle)
-        index = self.model.findText(f"{choice.name} (download)")
-        if index >= 0:
-            self.model.setItemText(index, choice.name)
+        self.model.is_here(choice)
 
     # -- request ---------------------------------------------------------------------------
 
@@ -354,10 +290,10 @@ class AnalysisForm(QWidget):
         CytoSAEError
             Something is missing or does not fit; the message says what to do.
         """
-        layer, model = self.layer, self.model.currentData()
+        layer, model = self.layer, self.model.choice
         if layer is None:
             raise ImageError("Open an image first, or try the sample smear.")
-        if not isinstance(model, ModelChoice):
+        if model is None:
             raise CytoSAEError("Choose a model.")
         size = self.pixel.value() or None
         slide = slide_of(layer, size)

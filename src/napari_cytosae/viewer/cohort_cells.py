@@ -8,11 +8,17 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_cytosae.concepts.atlas.reference_pictures import ReferencePicture
-from napari_cytosae.viewer.cohort_work import FIRST, SECOND, CellsRequest, GroupCells, cells_job
+from napari_cytosae.viewer.cohort_cells_work import (
+    FIRST,
+    SECOND,
+    CellsRequest,
+    GroupCells,
+    cells_job,
+)
 from napari_cytosae.viewer.gallery_tiles import MaskStyle, Tile, TileStrip
 from napari_cytosae.viewer.jobs import JobRunner
 
-_SIDE = 84
+SIDE_PX = 84
 _EMPTY = "Click a point to see the concept's best cells in both groups."
 
 
@@ -32,15 +38,12 @@ class GroupCellsView(QWidget):
         for group in (FIRST, SECOND):
             head, strip = QLabel(), TileStrip()
             head.setTextFormat(Qt.TextFormat.PlainText)
+            head.setWordWrap(True)
+            strip.setAccessibleName(f"Best cells of the {group} group")
             strip.activated.connect(self.go_to)
-            area = QScrollArea()
-            area.setWidgetResizable(True)
-            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-            area.setFrameShape(QScrollArea.Shape.NoFrame)
-            area.setWidget(strip)
             column = QVBoxLayout()
             column.addWidget(head)
-            column.addWidget(area, 1)
+            column.addWidget(scrolled(strip), 1)
             columns.addLayout(column, 1)
             self.heads[group], self.strips[group] = head, strip
         layout = QVBoxLayout(self)
@@ -76,7 +79,7 @@ class GroupCellsView(QWidget):
                 )
         self.message.setText(words)
         for strip in self.strips.values():
-            strip.draw_as(MaskStyle(hue=hue), _SIDE)
+            strip.draw_as(MaskStyle(hue=hue), SIDE_PX)
         self.jobs.start(lambda cancelled: cells_job(request, cancelled))
 
     def _on_step(self, step: GroupCells) -> None:
@@ -84,7 +87,8 @@ class GroupCellsView(QWidget):
         if step.picture is None:
             strip.expect(step.n_tiles)
         else:
-            strip.add(_tile(step.picture))
+            note = f"mean activation over its tokens: {step.picture.value:.3g}"
+            strip.add(tile_of(step.picture, f"{step.picture.value:.3g}", note))
             if step.picture.concept_map is not None:
                 self._strongest = max(self._strongest, float(step.picture.concept_map.max()))
                 for each in self.strips.values():
@@ -95,15 +99,27 @@ class GroupCellsView(QWidget):
             strip.end()
 
 
-def _tile(picture: ReferencePicture) -> Tile:
-    note = [f"cell {picture.cell} of {picture.data_set}", picture.label]
-    note.append(f"mean activation over its tokens: {picture.value:.3g}")
-    note.append(Path(picture.image).name)
-    note.append(picture.missing or "Click to go there.")
+def scrolled(strip: TileStrip) -> QScrollArea:
+    """Put a strip into an area that scrolls up and down."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    # Tab goes to the strip itself, which the arrow keys move in.
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    area.setWidget(strip)
+    return area
+
+
+def tile_of(picture: ReferencePicture, value: str, note: str) -> Tile:
+    """Make a tile of a patient's cell: its value below it, all else where the mouse rests."""
+    words = [f"cell {picture.cell} of {picture.data_set}", picture.label, note]
+    words.append(Path(picture.image).name)
+    words.append(picture.missing or "Click to go there.")
     return Tile(
         picture.crop,
         picture.concept_map,
-        f"{picture.data_set}\n{picture.value:.3g}",
-        "\n".join(words for words in note if words),
+        f"{picture.data_set}\n{value}",
+        "\n".join(each for each in words if each),
         picture,
     )

@@ -1,81 +1,94 @@
-"""The Cohort dock's page on classification: what it is worth, and why a patient is predicted so."""
+"""The Cohort dock's page on classification: predictions of patients, and what they are worth."""
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
+import pandas as pd
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from superqt import QFlowLayout
 
 from napari_cytosae.cohorts import Barcodes
-from napari_cytosae.cohorts.explanation import explain
-from napari_cytosae.export.cohort.classification_figures import (
-    draw_beside,
-    draw_confusion,
-    draw_contributions,
-)
+from napari_cytosae.export.cohort.classification_figures import draw_beside, draw_confusion
+from napari_cytosae.viewer.cohort_comparison import small_combo
+from napari_cytosae.viewer.cohort_export import Export, FigureExport, TableExport
 from napari_cytosae.viewer.cohort_plots import Plot
 from napari_cytosae.viewer.cohort_work import Classified
+from napari_cytosae.viewer.turning_splitter import TurningSplitter
 
 _SAID = 4
-_SHOWN = 10
+_NARROW_PX = 460
 
 
-class ClassificationView(QWidget):
+class ClassificationPage(QWidget):
     """A button to classify, the verdict with its warnings, and plots."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.classified: Classified | None = None
         self.start = QPushButton("Classify")
         self.start.setToolTip(
             "Logistic regression on barcodes; every patient is predicted by models that have not "
             "seen them."
         )
-        self.by_site = QComboBox()
-        self.by_site.setToolTip("Patients of one value are never on both sides of a fold.")
+        self.by_site = small_combo("Patients of one value are never on both sides of a fold.")
         self.shuffle = QCheckBox("shuffles")
         self.shuffle.setChecked(True)
         self.shuffle.setToolTip("Classify shuffled diagnoses too, to know what chance gives.")
-        row = QHBoxLayout()
-        row.addWidget(self.start)
-        row.addWidget(self.by_site)
-        row.addWidget(self.shuffle)
-        row.addStretch(1)
+        self.apply = QPushButton("Apply a model…")
+        self.apply.setToolTip("Predict these patients by a model that was made of another cohort.")
+        self.keep = QPushButton("Save the model…")
+        self.keep.setToolTip("Fit a model to all patients, and save it for other cohorts.")
+        self.keep.setEnabled(False)
+        controls = QWidget()
+        row = QFlowLayout(controls)
+        row.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.start, self.by_site, self.shuffle, self.apply, self.keep):
+            row.addWidget(widget)
         self.verdict = QLabel()
         self.verdict.setWordWrap(True)
         self.verdict.setTextFormat(Qt.TextFormat.PlainText)
-        self.confusion, self.beside, self.why = Plot(), Plot(), Plot()
-        plots = QSplitter(Qt.Orientation.Horizontal)
-        for plot in (self.confusion, self.beside, self.why):
+        self.confusion, self.beside = Plot(), Plot()
+        self.confusion.setToolTip("True against predicted diagnoses, mean over repeats.")
+        self.beside.setToolTip(
+            "A covariate that predicts as well as the barcodes may be what they see."
+        )
+        plots = TurningSplitter(_NARROW_PX)
+        for plot in (self.confusion, self.beside):
             plots.addWidget(plot)
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 4)
-        column.addLayout(row)
+        column.addWidget(controls)
         column.addWidget(self.verdict)
         column.addWidget(plots, 1)
 
     def show_cohort(self, barcodes: Barcodes) -> None:
         """Begin anew with a cohort."""
+        self.classified = None
+        self.keep.setEnabled(False)
         self.by_site.clear()
         self.by_site.addItem("leave out patients", None)
         for name in barcodes.covariates:
             self.by_site.addItem(f"leave out by {name}", name)
-        self.verdict.setText("")
+        self.verdict.setText(
+            "All patients have one diagnosis: they cannot be told apart, but a model that was made "
+            "of others can be applied to them."
+            if len(barcodes.diagnoses) < 2
+            else ""
+        )
         self.verdict.setToolTip("")
-        for plot in (self.confusion, self.beside, self.why):
+        for plot in (self.confusion, self.beside):
             plot.show_figure(None)
 
     def show_classified(self, classified: Classified) -> None:
-        """Say and draw what a classification is worth."""
+        """Say and draw what predictions are worth."""
+        self.classified = classified
         found = classified.classification
+        self.keep.setEnabled(found is not None)
+        if found is None:
+            self._say(applied_in_words(classified))
+            for plot in (self.confusion, self.beside):
+                plot.show_figure(None)
+            return
         own = found.validation
         words = [
             f"Weighted F1 {own.mean('weighted_f1'):.2f} ± {own.sd('weighted_f1'):.2f}, AUROC "
@@ -84,33 +97,46 @@ class ClassificationView(QWidget):
         if found.null.size:
             words[0] += f"; shuffled {found.null.mean():.2f} (p = {found.p:.2g})"
         words[0] += ". For research; not a diagnosis."
-        words += [f"⚠ {warning}" for warning in found.warnings]
+        self._say([*words, *(f"⚠ {warning}" for warning in found.warnings)])
+        self.confusion.show_figure(lambda figure: draw_confusion(figure.subplots(), found))
+        self.beside.show_figure(lambda figure: draw_beside(figure.subplots(), found))
+
+    def exports(self) -> list[Export]:
+        """Give what is on show."""
+        classified = self.classified
+        if classified is None:
+            return []
+        predictions = TableExport("Predictions", classified.predictions, index=True)
+        found = classified.classification
+        if found is None:
+            return [predictions]
+        names = list(found.classes)
+        return [
+            FigureExport("Confusion", lambda figure: draw_confusion(figure.subplots(), found)),
+            FigureExport("Baselines", lambda figure: draw_beside(figure.subplots(), found)),
+            predictions,
+            TableExport("Scores", found.summary(), index=True),
+            TableExport("Confusion", pd.DataFrame(found.confusion, names, names), index=True),
+            TableExport("Baselines", found.beside),
+        ]
+
+    def _say(self, words: list[str]) -> None:
         # The plots need their room; the rest is a tooltip away.
         more = f"\n… and {len(words) - _SAID} more" if len(words) > _SAID else ""
         self.verdict.setText("\n".join(words[:_SAID]) + more)
         self.verdict.setToolTip("\n".join(words))
-        self.confusion.show_figure(lambda figure: draw_confusion(figure.subplots(), found))
-        self.beside.show_figure(lambda figure: draw_beside(figure.subplots(), found))
 
-    def show_why(
-        self, barcodes: Barcodes, classified: Classified | None, patient: str | None
-    ) -> None:
-        """Draw what speaks for a patient's prediction, by a model that has not seen the patient."""
-        self.why.show_figure(None)
-        if classified is None or patient is None:
-            return
-        row = list(barcodes.patients.index).index(patient)
-        model = classified.model_of.get(row)
-        if model is None:  # a patient whose diagnosis is not known took no part
-            return
-        explanation = explain(model, barcodes, patient)
 
-        def why(figure: Figure) -> None:
-            axes = figure.subplots()
-            draw_contributions(axes, explanation, k=_SHOWN)
-            share = explanation.probabilities.max()
-            axes.set_title(
-                f"{explanation.patient}: {explanation.predicted}, {share:.0%}", fontsize=9
-            )
-
-        self.why.show_figure(why)
+def applied_in_words(classified: Classified) -> list[str]:
+    """Say what a model of another cohort predicts."""
+    table = classified.predictions
+    counts = ", ".join(f"{n} {name}" for name, n in table["predicted"].value_counts().items())
+    words = [f"Predicted by {classified.origin}: {counts}. For research; not a diagnosis."]
+    unlike = table[table["unlike"]]
+    if len(unlike):
+        words.append(
+            f"⚠ {len(unlike)} of {len(table)} patients are unlike the training cohort; their "
+            "predictions are not to be trusted:"
+        )
+        words += [f"⚠ {patient}: {why}" for patient, why in unlike["why"].items()]
+    return words

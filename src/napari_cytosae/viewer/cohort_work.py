@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from napari_cytosae.cohorts import Barcodes, Comparison, ComparisonOptions, compare, read_barcodes
 from napari_cytosae.cohorts.classification import (
@@ -17,12 +15,11 @@ from napari_cytosae.cohorts.classification import (
     CohortModel,
     classify,
     fold_models,
+    load_model,
+    save_model,
+    train_model,
 )
-from napari_cytosae.concepts.atlas.reference_pictures import ReferencePicture, ReferencePictures
-from napari_cytosae.errors import CytoSAEError
 from napari_cytosae.viewer.torch_beside_gl import keep_triton_out
-
-FIRST, SECOND = "first", "second"
 
 
 @dataclass(slots=True)
@@ -43,33 +40,55 @@ class OpenedCohort:
 
     barcodes: Barcodes
     folder: Path
+    kept: bool = True  # whether the folder is a cohort's own
+
+    @property
+    def sae_digest(self) -> str | None:
+        """Which SAE the concepts are of; None where it is not known."""
+        digest = self.barcodes.provenance.get("sae_digest")
+        return str(digest) if digest else None
+
+    def renamed(self) -> OpenedCohort:
+        """Give the same with names as the dictionary has them now."""
+        return replace(self, barcodes=replace(self.barcodes))
 
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """A classification, and for each patient's row the model that has not seen them."""
+    """Predictions of patients, and how they came about.
 
-    classification: Classification
+    Parameters
+    ----------
+    predictions
+        Index ``patient``; ``predicted`` and a column ``p NAME`` per class; with a model of another
+        cohort also ``why`` a patient is unlike those that it was made of.
+    classes
+        Names of the classes.
+    model_of
+        For each patient's row a model that predicts them: one that has not seen them.
+    classification
+        What the predictions are worth; None where a model of another cohort made them.
+    origin
+        Which model that was.
+    """
+
+    predictions: pd.DataFrame
+    classes: tuple[str, ...]
     model_of: dict[int, CohortModel] = field(default_factory=dict)
+    classification: Classification | None = None
+    origin: str = ""
+
+    def renamed(self) -> Classified:
+        """Give the same with names as the dictionary has them now."""
+        new = {id(model): replace(model) for model in self.model_of.values()}
+        return replace(self, model_of={row: new[id(model)] for row, model in self.model_of.items()})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CellsRequest:
-    """Whose best cells, in which groups."""
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A file or a page was written."""
 
-    cohort: OpenedCohort
-    comparison: Comparison
-    concept_id: int
-    k: int = 8
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupCells:
-    """A group's section begins, or one of its cells comes."""
-
-    group: str
-    n_tiles: int = 0
-    picture: ReferencePicture | None = None
+    path: Path
 
 
 def open_job(path: Path) -> Generator[OpenedCohort, None, None]:
@@ -82,26 +101,7 @@ def open_job(path: Path) -> Generator[OpenedCohort, None, None]:
         folder.read_manifest()
         yield OpenedCohort(read_barcodes(folder.barcodes_path), path)
     else:
-        yield OpenedCohort(read_barcodes(path), path.parent)
-
-
-def extract_job(
-    source: Path, cells: str, bundle: str, steps: Steps, cancelled: Callable[[], bool]
-) -> Generator[OpenedCohort, None, None]:
-    """Extract the barcodes of a table or folder of patients into ``NAME.cohort`` beside it."""
-    keep_triton_out()
-    from napari_cytosae.cohorts import read_cohort
-    from napari_cytosae.cohorts.extraction import ExtractionProgress, ExtractionSettings, extract
-
-    steps(0, 0, "reading the patients")
-    cohort = read_cohort(source)
-    out = source.with_name(f"{source.stem}.cohort")
-
-    def tell(step: ExtractionProgress) -> None:
-        steps(step.done, step.total, f"{step.cells:,} cells; images {step.done} of {step.total}")
-
-    settings = ExtractionSettings(bundle=bundle, cells=cells)
-    yield OpenedCohort(extract(cohort, out, settings, progress=tell, cancelled=cancelled), out)
+        yield OpenedCohort(read_barcodes(path), path.parent, kept=False)
 
 
 def compare_job(
@@ -109,6 +109,14 @@ def compare_job(
 ) -> Generator[Comparison, None, None]:
     """Compare two groups."""
     yield compare(barcodes, first, second, options=ComparisonOptions(within=within))
+
+
+def renamed_comparison(comparison: Comparison, barcodes: Barcodes) -> Comparison:
+    """Give a comparison with names as barcodes have them."""
+    ids = comparison.table["concept_id"]
+    names = barcodes.names.columns(barcodes.d_sae)
+    columns = {name: column[ids] for name, column in names.items()}
+    return replace(comparison, table=comparison.table.assign(**columns))
 
 
 def classify_job(
@@ -120,51 +128,24 @@ def classify_job(
     """Classify the patients."""
     found = classify(barcodes, options, progress=steps, cancelled=cancelled)
     model_of = {int(row): model for model, rows in fold_models(barcodes, found) for row in rows}
-    yield Classified(found, model_of)
+    yield Classified(found.predictions(barcodes), found.classes, model_of, found)
 
 
-def cells_job(
-    request: CellsRequest, cancelled: Callable[[], bool]
-) -> Generator[GroupCells, None, None]:
-    """Cut a concept's best cells of both groups."""
-    comparison, barcodes = request.comparison, request.cohort.barcodes
-    groups: tuple[tuple[str, NDArray[np.bool_]], ...] = (
-        (FIRST, comparison.in_first),
-        (SECOND, comparison.in_second),
+def apply_job(barcodes: Barcodes, file: Path) -> Generator[Classified, None, None]:
+    """Predict the patients by a model that was saved."""
+    model = load_model(file)
+    predictions = model.predict(barcodes)
+    yield Classified(
+        predictions,
+        model.classes,
+        dict.fromkeys(range(len(barcodes)), model),
+        origin=file.name,
     )
-    with ReferencePictures() as pictures:
-        for group, rows in groups:
-            cells = barcodes.best_cells(request.concept_id, rows, request.k).to_dict("records")
-            yield GroupCells(group, len(cells))
-            for rank, cell in enumerate(cells):
-                if cancelled():
-                    return
-                yield GroupCells(group, picture=_picture(request, rank, cell, pictures))
 
 
-def _picture(
-    request: CellsRequest, rank: int, cell: dict[Any, Any], pictures: ReferencePictures
-) -> ReferencePicture:
-    run = request.cohort.folder / str(cell["run"]) if cell["run"] else None
-    label, concept_id = int(cell["label"]), request.concept_id
-    crop = seen = None
-    missing = "" if run is not None else "This cell's run was not kept."
-    if run is not None:
-        try:
-            seen = pictures.concept_map(run, label, concept_id)
-            crop = pictures.crop(run, label, str(cell["image"]))
-        except (CytoSAEError, OSError) as error:
-            missing = str(error)
-    return ReferencePicture(
-        data_set=str(cell["patient"]),
-        rank=rank,
-        concept_id=concept_id,
-        value=float(cell["activation"]),
-        label=str(cell["diagnosis"]),
-        cell=label,
-        image=str(cell["image"]),
-        run=run,
-        crop=crop,
-        concept_map=seen,
-        missing=missing,
-    )
+def save_model_job(
+    barcodes: Barcodes, found: Classification, file: Path
+) -> Generator[Saved, None, None]:
+    """Fit a model to all patients and save it."""
+    save_model(train_model(barcodes, scores=found), file)
+    yield Saved(file)

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cytosae.errors import RunError
 from napari_cytosae.viewer.in_view import box_in_view
 from napari_cytosae.viewer.session import Session, session_of, unwrapped
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Image
+
+    from napari_cytosae.concepts.atlas.reference_pictures import ReferencePicture
 
 # A cell is brought no nearer than this many times its own size across the canvas.
 _ROOM = 6.0
@@ -64,6 +67,29 @@ def _box_of(session: Session, label: int) -> list[float]:
     assert session.results is not None
     row = session.results.row(label)
     return [float(row[name]) for name in ("box_y0", "box_x0", "box_y1", "box_x1")]
+
+
+def go_to_picture(viewer: napari.Viewer, picture: ReferencePicture) -> None:
+    """Go to the cell of a picture: in its slide, or to the single-cell image that it is.
+
+    Raises
+    ------
+    CytoSAEError
+        Where neither is at hand.
+    """
+    from napari_cytosae.concepts import open_run
+    from napari_cytosae.viewer.open_window import show_in
+    from napari_cytosae.viewer.slide_layers import open_slides
+
+    if picture.run is None or not picture.run.is_dir():
+        raise RunError(
+            picture.missing or f"The run {picture.run} is not there any more; extract it again."
+        )
+    if open_run(picture.run).slide_path is None and Path(picture.image).is_file():
+        # A run that was put together from many single cells is no slide of its own.
+        show_in(unwrapped(viewer), open_slides(Path(picture.image)), None)
+    else:
+        go_to_cell(viewer, picture.run, picture.cell)
 
 
 def centre_on(viewer: Any, layer: Image, box: list[float]) -> None:

@@ -16,6 +16,7 @@ class _Patients(QAbstractTableModel):
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[tuple[Any, ...]] = []
+        self.why: dict[str, str] = {}  # why a patient is unlike those that a model knows
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.rows)
@@ -32,7 +33,13 @@ class _Patients(QAbstractTableModel):
         value = self.rows[index.row()][index.column()]
         if role == Qt.ItemDataRole.UserRole:  # what is sorted by
             return "" if value is None else value
+        unlike = self.why.get(self.rows[index.row()][0], "")
+        if role == Qt.ItemDataRole.ToolTipRole:
+            words = "" if value is None else str(value)
+            return f"{words}\nUnlike the training cohort: {unlike}" if unlike else words
         if role == Qt.ItemDataRole.DisplayRole:
+            if unlike and index.column() == 3:
+                return f"⚠ {value}"
             if isinstance(value, float):
                 return f"{value:.2f}"
             return f"{value:,}" if isinstance(value, int) else value
@@ -62,27 +69,32 @@ class PatientTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.horizontalHeader().setStretchLastSection(True)
+        self.setTabKeyNavigation(False)  # Tab leaves the table, arrow keys move in it
+        self.setAccessibleName("Patients")
+        self.setToolTip("Select a patient (arrow keys) to see its barcode and prediction.")
         self.selectionModel().currentRowChanged.connect(self._on_current)
 
     def show_patients(self, cohort: OpenedCohort, classified: Classified | None) -> None:
         """List the patients of a cohort."""
         patients = cohort.barcodes.patients
         predicted: dict[str, tuple[str, float]] = {}
+        why: dict[str, str] = {}
         if classified is not None:
-            found = classified.classification
-            table = found.predictions(cohort.barcodes)
-            highest = table[[f"p {name}" for name in found.classes]].max(axis=1)
+            table = classified.predictions
+            highest = table[[f"p {name}" for name in classified.classes]].max(axis=1)
             predicted = {
                 str(patient): (str(row["predicted"]), float(highest[patient]))
                 for patient, row in table.iterrows()
             }
+            if "why" in table:
+                why = {str(patient): str(words) for patient, words in table["why"].items() if words}
         rows = [
             (str(patient), str(row["diagnosis"] or ""), int(row["n_cells"]),
              *predicted.get(str(patient), (None, None)))
             for patient, row in patients.iterrows()
         ]  # fmt: skip
         self.patients.beginResetModel()
-        self.patients.rows = rows
+        self.patients.rows, self.patients.why = rows, why
         self.patients.endResetModel()
         for column in (3, 4):
             self.setColumnHidden(column, classified is None)
