@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.figure import Figure
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 from superqt import QFlowLayout
 
 from napari_cytosae.cohorts import Barcodes
 from napari_cytosae.export.cohort.classification_figures import draw_beside, draw_confusion
+from napari_cytosae.export.cohort.style import shorten
 from napari_cytosae.viewer.cohort_comparison import small_combo
 from napari_cytosae.viewer.cohort_export import Export, FigureExport, TableExport
 from napari_cytosae.viewer.cohort_plots import Plot
 from napari_cytosae.viewer.cohort_work import Classified
 from napari_cytosae.viewer.turning_splitter import TurningSplitter
 
-_SAID = 4
-_NARROW_PX = 460
+_NAME = 12  # letters that a small plot has room for
+_NARROW_PX = 600
 
 
 class ClassificationPage(QWidget):
@@ -52,14 +54,23 @@ class ClassificationPage(QWidget):
         self.beside.setToolTip(
             "A covariate that predicts as well as the barcodes may be what they see."
         )
-        plots = TurningSplitter(_NARROW_PX)
-        for plot in (self.confusion, self.beside):
-            plots.addWidget(plot)
+        # Warnings are long and come first: they have room of their own, and can be scrolled.
+        self.verdict.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        words = QScrollArea()
+        words.setWidgetResizable(True)
+        words.setFrameShape(QScrollArea.Shape.NoFrame)
+        words.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        words.setWidget(self.verdict)
+        words.setMinimumSize(180, 60)
+        parts = TurningSplitter(_NARROW_PX)
+        for place, part in enumerate((words, self.confusion, self.beside)):
+            parts.addWidget(part)
+            parts.setStretchFactor(place, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 4)
         column.addWidget(controls)
-        column.addWidget(self.verdict)
-        column.addWidget(plots, 1)
+        column.addWidget(parts, 1)
 
     def show_cohort(self, barcodes: Barcodes) -> None:
         """Begin anew with a cohort."""
@@ -75,7 +86,6 @@ class ClassificationPage(QWidget):
             if len(barcodes.diagnoses) < 2
             else ""
         )
-        self.verdict.setToolTip("")
         for plot in (self.confusion, self.beside):
             plot.show_figure(None)
 
@@ -85,7 +95,7 @@ class ClassificationPage(QWidget):
         found = classified.classification
         self.keep.setEnabled(found is not None)
         if found is None:
-            self._say(applied_in_words(classified))
+            self.verdict.setText("\n".join(applied_in_words(classified)))
             for plot in (self.confusion, self.beside):
                 plot.show_figure(None)
             return
@@ -97,8 +107,16 @@ class ClassificationPage(QWidget):
         if found.null.size:
             words[0] += f"; shuffled {found.null.mean():.2f} (p = {found.p:.2g})"
         words[0] += ". For research; not a diagnosis."
-        self._say([*words, *(f"⚠ {warning}" for warning in found.warnings)])
-        self.confusion.show_figure(lambda figure: draw_confusion(figure.subplots(), found))
+        self.verdict.setText("\n".join([*words, *(f"⚠ {warning}" for warning in found.warnings)]))
+
+        def confusion(figure: Figure) -> None:
+            axes = figure.subplots()
+            draw_confusion(axes, found)
+            names = [shorten(name, _NAME) for name in found.classes]
+            axes.set_xticks(range(len(names)), names)
+            axes.set_yticks(range(len(names)), names)
+
+        self.confusion.show_figure(confusion)
         self.beside.show_figure(lambda figure: draw_beside(figure.subplots(), found))
 
     def exports(self) -> list[Export]:
@@ -119,12 +137,6 @@ class ClassificationPage(QWidget):
             TableExport("Confusion", pd.DataFrame(found.confusion, names, names), index=True),
             TableExport("Baselines", found.beside),
         ]
-
-    def _say(self, words: list[str]) -> None:
-        # The plots need their room; the rest is a tooltip away.
-        more = f"\n… and {len(words) - _SAID} more" if len(words) > _SAID else ""
-        self.verdict.setText("\n".join(words[:_SAID]) + more)
-        self.verdict.setToolTip("\n".join(words))
 
 
 def applied_in_words(classified: Classified) -> list[str]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _HEIGHT = 360
 _NARROW_PX = 640
+_TABLE_PX = 350
 _EMPTY = "Open a cohort to compare its patients, or analyse the images of patients."
 _MODELS = "Models (*.safetensors)"
 
@@ -102,6 +103,7 @@ class CohortDock(QWidget):
         splitter.addWidget(self.pages)
         splitter.setStretchFactor(0, 1)
         splitter.setStretchFactor(1, 3)
+        splitter.setSizes([_TABLE_PX, 3 * _TABLE_PX])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(splitter)

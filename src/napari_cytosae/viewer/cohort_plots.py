@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
-from qtpy.QtCore import QEvent, Signal
+from qtpy.QtCore import QEvent, QSize, Signal
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QWidget
 
@@ -34,6 +35,10 @@ class Plot(FigureCanvasQTAgg):
         self._draw: Callable[[Figure], None] | None = None
         self._colour()
 
+    def sizeHint(self) -> QSize:
+        # matplotlib's own is the figure's size: it would take all room from what is beside it.
+        return QSize(260, 200)
+
     def show_figure(self, draw: Callable[[Figure], None] | None) -> None:
         """Show what a function draws into the empty figure; None leaves it empty."""
         self._draw = draw
@@ -42,6 +47,12 @@ class Plot(FigureCanvasQTAgg):
             draw(self.figure)
         self._colour()
         self.draw_idle()
+
+    def draw(self) -> None:
+        with warnings.catch_warnings():
+            # In a corner that is too small for axes there is nothing to see, and nothing to mend.
+            warnings.filterwarnings("ignore", message="constrained_layout not applied")
+            super().draw()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.figure import Figure
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 from superqt import QFlowLayout
 
 from napari_cytosae.cohorts.classification import CohortModel
@@ -96,10 +96,9 @@ class WhyPage(QWidget):
         self.masking.failed.connect(lambda error: self.head.setText(str(error)))
 
     def _build(self) -> None:
-        head = QWidget()
-        words = QFlowLayout(head)
-        words.setContentsMargins(0, 0, 0, 0)
-        words.addWidget(self.target)
+        head = QHBoxLayout()
+        head.addWidget(self.target)
+        head.addWidget(self.head, 1)
         left = _column(self.list, (self.tick, self.untick, self.to))
         middle = _column(self.plot, (self.view,), above=True)
         split = TurningSplitter(_NARROW_PX)
@@ -108,8 +107,7 @@ class WhyPage(QWidget):
             split.setStretchFactor(place, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 4)
-        column.addWidget(self.head)
-        column.addWidget(head)
+        column.addLayout(head)
         column.addWidget(split, 1)
 
     # -- what is explained -----------------------------------------------------------------
@@ -216,7 +214,10 @@ class WhyPage(QWidget):
             if self.changed is not None:
                 draw_what_if(figure.subplots(), self.changed)
         elif self.curve is not None:
-            draw_masking(figure.subplots(), self.curve)
+            axes = figure.subplots()
+            draw_masking(axes, self.curve)
+            axes.set_ylabel("probability")  # of what, the label's room is too small to say
+            axes.set_title("Probability of the class predicted", fontsize=9)
 
     def _on_masked(self, found: Masked) -> None:
         self._whole_curve = found.curve

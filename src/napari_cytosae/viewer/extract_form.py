@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QElidingLabel, QFlowLayout
 
 from napari_cytosae.errors import CohortError, CytoSAEError
 from napari_cytosae.viewer.extract_work import ExtractRequest, can_go_on, cohort_folder_for
@@ -78,8 +79,8 @@ class ExtractForm(QScrollArea):
         self.threshold.setValue(0.2)
         self.threshold.setToolTip("τ: barcodes count the tokens above this activation.")
         self.model = ModelBox()
-        self.note = QLabel()
-        self.note.setWordWrap(True)
+        self.note = QElidingLabel()
+        self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.out = QLineEdit()
         self.out.setPlaceholderText("beside the table")
         self.out.setToolTip("The cohort's folder; NAME.cohort beside the table when left empty.")
@@ -99,28 +100,28 @@ class ExtractForm(QScrollArea):
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        form.addRow("&Patients", _beside(self.source, table, folder))
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setVerticalSpacing(4)
+        form.addRow(_label("&Patients", self.source), _beside(self.source, table, folder))
         form.addRow("&Cells", self.cells)
-        form.addRow("Pi&xel", self.pixel)
-        form.addRow("Crop", self.crop_um)
-        form.addRow("Presence τ", self.threshold)
+        form.addRow(
+            _label("Pi&xel", self.pixel),
+            _row(self.pixel, QLabel("Crop"), self.crop_um, QLabel("Presence τ"), self.threshold),
+        )
         form.addRow("&Model", self.model)
         form.addRow("", self.note)
-        form.addRow("&Keep in", _beside(self.out, out))
-        form.addRow("", self.skip_bad)
-        form.addRow("", self.overwrite)
+        form.addRow(_label("&Keep in", self.out), _beside(self.out, out))
+        form.addRow("", _row(self.skip_bad, self.overwrite))
+        form.addRow("", _row(self.start, self.close_button))
         content = QWidget()
         column = QVBoxLayout(content)
         column.addLayout(form)
-        column.addLayout(_beside(self.start, self.close_button))
         column.addStretch(1)
-        content.setMaximumWidth(640)
+        content.setMaximumWidth(720)
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(content)
-        for field in (self.cells, self.pixel, self.crop_um, self.threshold):
-            field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
         table.clicked.connect(self._ask_for_table)
         folder.clicked.connect(self._ask_for_folder)
@@ -191,6 +192,7 @@ class ExtractForm(QScrollArea):
     def _describe(self) -> None:
         summary = self.model.summary
         self.note.setText(f"Not for diagnosis. {summary.rstrip('.')}." if summary else "")
+        self.note.setToolTip(summary)
 
     def _ask_for_table(self) -> None:
         name, _ = QFileDialog.getOpenFileName(
@@ -224,4 +226,21 @@ def _beside(field: QWidget, *buttons: QWidget) -> QHBoxLayout:
     row.addWidget(field, 1)
     for button in buttons:
         row.addWidget(button)
+    return row
+
+
+def _label(words: str, field: QWidget) -> QLabel:
+    """Make a label whose key goes to a field that lies in a row with others."""
+    label = QLabel(words)
+    label.setBuddy(field)
+    return label
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    """Put widgets side by side, and below each other where there is no room."""
+    row = QWidget()
+    flow = QFlowLayout(row)
+    flow.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        flow.addWidget(widget)
     return row

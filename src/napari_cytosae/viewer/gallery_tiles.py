@@ -197,7 +197,7 @@ class TileStrip(QWidget):
         painter.setPen(palette.windowText().color())
         metrics = self.fontMetrics()
         for line, text in enumerate(tile.caption.split("\n")[: self._lines]):
-            shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width())
+            shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, rect.width())
             painter.drawText(
                 rect.left(), rect.bottom() + 1 + metrics.ascent() + line * metrics.height(), shown
             )

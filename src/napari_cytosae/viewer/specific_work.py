@@ -125,8 +125,8 @@ def _words(request: SpecificRequest, specific: SpecificConcepts, n: int, missing
         words = f"No cell of {request.words} shows a concept that is specific to {request.disease}."
     else:
         words = (
-            f"The {n} cells of {request.words} with most of the {len(specific.table)} concepts "
-            f"specific to {request.disease}. A score above 0 speaks for it; it is no diagnosis."
+            f"The {n} cells of {request.words} that show most of the {len(specific.table)} concepts "
+            f"specific to {request.disease}. Not a diagnosis."
         )
     if missing:
         words += f" Runs of {len(missing)} patients are not at hand ({missing[0]} …)."
