@@ -64,9 +64,7 @@ class ClassificationPage(QWidget):
         words.setWidget(self.verdict)
         words.setMinimumSize(180, 60)
         parts = TurningSplitter(_NARROW_PX)
-        for place, part in enumerate((words, self.confusion, self.beside)):
-            parts.addWidget(part)
-            parts.setStretchFactor(place, 1)
+        parts.add_parts((words, 1), (self.confusion, 1), (self.beside, 1))
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 4)
         column.addWidget(controls)

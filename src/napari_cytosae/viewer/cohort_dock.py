@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 _HEIGHT = 360
 _NARROW_PX = 640
-_TABLE_PX = 350
 _EMPTY = "Open a cohort to compare its patients, or analyse the images of patients."
 _MODELS = "Models (*.safetensors)"
 
@@ -99,11 +98,7 @@ class CohortDock(QWidget):
         self.pages.addWidget(self.tabs)
         self.pages.addWidget(self.form)
         splitter = TurningSplitter(_NARROW_PX)
-        splitter.addWidget(self.patients)
-        splitter.addWidget(self.pages)
-        splitter.setStretchFactor(0, 1)
-        splitter.setStretchFactor(1, 3)
-        splitter.setSizes([_TABLE_PX, 3 * _TABLE_PX])
+        splitter.add_parts((self.patients, 2), (self.pages, 5))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(splitter)

@@ -86,8 +86,7 @@ class AllPatientsPage(TurningSplitter):
             "ones of the comparison, or the most frequent where there is none."
         )
         self.correlation.setToolTip("How the barcodes of patients correlate (Spearman).")
-        for plot in (self.heatmap, self.correlation):
-            self.addWidget(plot)
+        self.add_parts((self.heatmap, 3), (self.correlation, 2))
         self._barcodes: Barcodes | None = None
         self._comparison: Comparison | None = None
 

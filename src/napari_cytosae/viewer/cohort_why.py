@@ -102,9 +102,7 @@ class WhyPage(QWidget):
         left = _column(self.list, (self.tick, self.untick, self.to))
         middle = _column(self.plot, (self.view,), above=True)
         split = TurningSplitter(_NARROW_PX)
-        for place, part in enumerate((left, middle, self.cells)):
-            split.addWidget(part)
-            split.setStretchFactor(place, 1)
+        split.add_parts((left, 1), (middle, 1), (self.cells, 1))
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 4)
         column.addLayout(head)

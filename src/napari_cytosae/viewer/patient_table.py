@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from napari_cytosae.viewer.cohort_work import Classified, OpenedCohort
 
+_WIDEST_PX = 150  # long ids and diagnoses are told whole where the mouse rests
 _COLUMNS = ("patient", "diagnosis", "cells", "predicted", "p")
 
 
@@ -69,6 +70,7 @@ class PatientTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.horizontalHeader().setStretchLastSection(True)
+        self.horizontalHeader().setMaximumSectionSize(_WIDEST_PX)
         self.setTabKeyNavigation(False)  # Tab leaves the table, arrow keys move in it
         self.setAccessibleName("Patients")
         self.setToolTip("Select a patient (arrow keys) to see its barcode and prediction.")
