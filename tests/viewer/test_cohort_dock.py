@@ -128,7 +128,7 @@ def test_patients_are_told_apart_with_a_reason_and_a_warning(dock: CohortDock, m
     until(lambda: dock.classified is not None and not dock.jobs.busy)
     assert "Weighted F1" in dock.classification.verdict.text()
     assert "not a diagnosis" in dock.classification.verdict.text()
-    assert "site alone predicts" in dock.classification.verdict.toolTip()
+    assert "site alone predicts" in dock.classification.verdict.text()
     assert dock.table.patients.rows[0][3] in ("AML", "healthy")
     assert not dock.table.isColumnHidden(3)
     title = dock.why.head.text()
@@ -138,6 +138,69 @@ def test_patients_are_told_apart_with_a_reason_and_a_warning(dock: CohortDock, m
     row = list(dock.cohort.barcodes.patients.index).index(dock.patient)
     seen = dock.classified.model_of[row].facts["patients"]
     assert seen < 14  # the model that explains has not seen the patient
+
+
+def test_what_if_concepts_were_absent(dock: CohortDock, made: Path) -> None:
+    opened(dock, made)
+    assert "Classify the patients" in dock.why.head.text()
+    assert not dock.why.tick.isEnabled()
+    dock.classification.start.click()
+    until(lambda: dock.classified is not None and not dock.jobs.busy)
+    page = dock.why
+    dock.tabs.setCurrentWidget(page)
+    assert dock.patient in page.head.text()
+    np.testing.assert_array_equal(page.changed["change"], 0.0)  # nothing is ticked
+    page.tick.click()
+    assert len(page.list.ticked_ids) == 5
+    assert page.changed.loc[page.target.currentData(), "change"] < 0
+    page.untick.click()
+    assert not page.list.ticked_ids
+    for view in (1, 2):
+        page.view.setCurrentIndex(view)
+        page.view.activated.emit(view)
+        until(lambda: not page.masking.busy and page.curve is not None)
+        assert page.plot.figure.axes
+    until(lambda: not page.cells.jobs.busy)
+    assert page.exports()[0].title.startswith("Contributions")
+
+
+def test_telltale_cells_come_with_the_concepts_that_tell(dock: CohortDock, made: Path) -> None:
+    opened(dock, made)
+    page = dock.specific
+    dock.tabs.setCurrentWidget(page)
+    page.disease.setCurrentIndex(page.disease.findData("AML"))
+    for place in range(page.whose.count()):
+        page.whose.setCurrentIndex(place)
+        page.find.click()
+        until(lambda: not page.cells.jobs.busy)
+        assert page.cells.head.text()
+        assert not page.stop.isVisible()
+    assert "No run is on show" in page.cells.head.text()  # the last choice is the slide on show
+    page.whose.setCurrentIndex(1)
+    page.find.click()
+    until(lambda: not page.cells.jobs.busy)
+    table = page.specific.table
+    assert (table["share_first"] > table["share_second"]).all()
+    assert page.list.topLevelItemCount() == len(table) > 0
+    page.list.setCurrentItem(page.list.topLevelItem(0))
+    assert dock.session.concept == int(table["concept_id"].iloc[0])
+
+
+def test_the_form_says_what_is_missing(dock: CohortDock, tmp_path: Path) -> None:
+    dock.show_form()
+    assert dock.pages.currentWidget() is dock.form
+    dock.form.start.click()
+    assert "Choose a table of patients" in dock.status.text
+    dock.form.source.setText(str(tmp_path / "none.csv"))
+    dock.form.start.click()
+    assert "There is no" in dock.status.text
+    (tmp_path / "empty.csv").write_text("patient,diagnosis,image\n")
+    dock.form.source.setText(str(tmp_path / "empty.csv"))
+    dock.form.start.click()
+    until(lambda: not dock.jobs.busy)
+    assert "empty.csv" in dock.status.text
+    dock.form.close_button.click()
+    assert dock.pages.currentWidget() is dock.tabs
 
 
 def test_a_classification_can_be_cancelled(dock: CohortDock, made: Path) -> None:
@@ -174,8 +237,8 @@ def test_a_table_is_analysed_and_its_cells_are_gone_to(
     dock: CohortDock, viewer: napari.Viewer, tiny_bundle: Path, smear: SampleSmear, tmp_path: Path
 ) -> None:
     rows = ["patient,diagnosis,image"]
-    for number in range(4):
-        turned = np.rot90(smear.image, number)
+    for number in range(6):
+        turned = np.rot90(smear.image[:, : 640 - 64 * (number // 4)], number)
         Image.fromarray(turned).save(tmp_path / f"{number}.png", dpi=(254_000, 254_000))
         rows.append(f"p{number},{('AML', 'healthy')[number % 2]},{number}.png")
     (tmp_path / "clinic.csv").write_text("\n".join(rows))
@@ -192,3 +255,18 @@ def test_a_table_is_analysed_and_its_cells_are_gone_to(
     assert dock.session.selected == tiles[0].what.cell
     assert dock.session.results.run.path.resolve() == tiles[0].what.run.resolve()
     assert viewer.layers
+
+    dock.options = replace(dock.options, folds=2, inner_folds=2)
+    dock.classification.shuffle.setChecked(False)
+    dock.classification.start.click()
+    until(lambda: dock.classified is not None and not dock.jobs.busy, 60)
+    dock.tabs.setCurrentWidget(dock.why)
+    until(lambda: not dock.why.cells.jobs.busy, 60)
+    shown = dock.why.cells.strip.tiles
+    assert shown
+    assert all(tile.picture is not None for tile in shown)
+    dock.tabs.setCurrentWidget(dock.specific)
+    dock.specific.whose.setCurrentIndex(dock.specific.whose.count() - 1)
+    dock.specific.find.click()
+    until(lambda: not dock.specific.cells.jobs.busy, 60)
+    assert dock.specific.cells.strip.tiles or "specific" in dock.specific.cells.head.text()

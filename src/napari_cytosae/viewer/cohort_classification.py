@@ -115,7 +115,13 @@ class ClassificationPage(QWidget):
             axes.set_yticks(range(len(names)), names)
 
         self.confusion.show_figure(confusion)
-        self.beside.show_figure(lambda figure: draw_beside(figure.subplots(), found))
+
+        def beside(figure: Figure) -> None:
+            axes = figure.subplots()
+            draw_beside(axes, found)
+            axes.set_xlabel("weighted F1 ± sd")
+
+        self.beside.show_figure(beside)
 
     def exports(self) -> list[Export]:
         """Give what is on show."""
