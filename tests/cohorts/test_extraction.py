@@ -15,7 +15,7 @@ from napari_cytosae.cohorts.extraction import CohortFolder, ExtractionSettings, 
 from napari_cytosae.cohorts.extraction.mosaic import read_mosaic
 from napari_cytosae.concepts import analyze, open_run
 from napari_cytosae.errors import Cancelled, CohortError, ImageError, RunError
-from napari_cytosae.slides import Slide
+from napari_cytosae.slides import Slide, sample_smear
 
 
 @pytest.fixture
@@ -116,6 +116,20 @@ def test_patients_without_cells_are_named(bundle_files, tmp_path):
         extract(cohort, tmp_path / "c", settings_for(bundle_files, cells="detect"))
     with pytest.raises(CohortError, match="No cell was found in any image"):
         extract(cohort, tmp_path / "c", settings_for(bundle_files, cells="detect"), skip_bad=True)
+
+
+def test_an_images_own_pixel_size_goes_before_that_of_all(bundle_files, tmp_path):
+    lines = ["patient,diagnosis,image,microns_per_pixel"]
+    for name, size in (("a", "0.15"), ("b", "")):
+        smear = sample_smear(seed=3 + len(lines), shape=(600, 600))
+        Image.fromarray(smear.image).save(tmp_path / f"{name}.png")
+        lines.append(f"{name},x,{name}.png,{size}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    settings = settings_for(bundle_files, cells="red", microns_per_pixel=0.1)
+    barcodes = extract(read_cohort(tmp_path / "t.csv"), tmp_path / "c", settings)
+    assert list(barcodes.patients["microns_per_pixel"]) == [0.15, 0.1]
+    runs = [open_run(tmp_path / "c" / run) for run in barcodes.images["run"]]
+    assert [run.microns_per_pixel for run in runs] == [0.15, 0.1]
 
 
 def test_runs_are_taken_as_they_are(patients, bundle, bundle_files, tmp_path):

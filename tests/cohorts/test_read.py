@@ -152,3 +152,24 @@ def test_a_cohort_made_in_python_is_checked_too():
     twice = (Patient("A", "x", ()), Patient("A", "y", ()))
     with pytest.raises(CohortError, match="two patients of one id: A"):
         Cohort(twice)
+
+
+def test_pixel_sizes_are_read_image_by_image(picture):
+    root = picture("a.png", "b.png", "c.png")
+    table = root / "t.csv"
+    table.write_text(
+        "patient,diagnosis,image,Microns per pixel\nP,x,a.png,0.25\nP,x,b.png,\nQ,y,c.png,0.5\n"
+    )
+    cohort = read_cohort(table)
+    assert cohort.covariates == ()
+    assert [
+        {image.name: size for image, size in patient.pixel_sizes.items()}
+        for patient in cohort.patients
+    ] == [{"a.png": 0.25}, {"c.png": 0.5}]
+    cohort.image_table(root).to_csv(root / "again.csv", index=False)
+    again = read_cohort(root / "again.csv")
+    assert [p.pixel_sizes for p in again.patients] == [p.pixel_sizes for p in cohort.patients]
+    for wrong in ("zero", "0", "-1", "nan", "inf"):
+        table.write_text(f"patient,diagnosis,image,mpp\nP,x,a.png,{wrong}\n")
+        with pytest.raises(CohortError, match=f"gives {wrong} as a pixel size"):
+            read_cohort(table)

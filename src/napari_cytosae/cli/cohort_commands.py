@@ -25,7 +25,8 @@ def cohort_extract(
         typer.Argument(
             metavar="TABLE|FOLDER",
             help="A table (CSV) with the columns patient, diagnosis and image, further ones being "
-            "covariates; or a folder disease/patient/images.",
+            "covariates, microns_per_pixel each image's pixel size; or a folder "
+            "disease/patient/images.",
             show_default=False,
         ),
     ],

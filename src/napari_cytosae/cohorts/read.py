@@ -1,6 +1,7 @@
 """Read a cohort from a table or from folders, and say everything that is wrong with it at once."""
 
 import csv
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,13 +17,14 @@ from napari_cytosae.cohorts.image_files import (
     sub_folders,
     why_unreadable,
 )
-from napari_cytosae.cohorts.table import Cohort, Covariate, Patient, named
+from napari_cytosae.cohorts.table import PIXEL_SIZE, Cohort, Covariate, Patient, named
 from napari_cytosae.errors import CohortError
 
 # Column names once simplified (lower case, words joined by "_").
 _PATIENTS = ("patient", "patient_id", "subject", "subject_id", "case", "case_id")
 _DIAGNOSES = ("diagnosis", "disease", "label", "class", "group", "subtype")
 _IMAGES = ("image", "images", "image_path", "path", "file", "filename", "slide", "run")
+_PIXEL_SIZES = (PIXEL_SIZE, "um_per_pixel", "pixel_size_um", "mpp")
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class _Found:
     images: list[Path] = field(default_factory=list)
     covariates: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     unreadable: list[str] = field(default_factory=list)
+    pixel_sizes: dict[Path, float] = field(default_factory=dict)
 
 
 def read_cohort(source: str | Path, *, skip_bad: bool = False, name: str | None = None) -> Cohort:
@@ -47,7 +50,8 @@ def read_cohort(source: str | Path, *, skip_bad: bool = False, name: str | None 
         A table has one row per image, or per folder of images, or per run: columns ``patient``,
         ``diagnosis`` and ``image`` (paths relative to the table; ``*`` stands for many), and any
         further columns, which are covariates. A covariate that differs between a patient's images
-        becomes the mean of numbers, or the words joined by ``+``.
+        becomes the mean of numbers, or the words joined by ``+``. A column ``microns_per_pixel``
+        gives the pixel size of images whose files do not say, or say wrongly; it may be empty.
 
         A folder has one folder per diagnosis, which holds one folder of images per patient; an
         image or run that lies in a diagnosis' folder itself is a patient of its own.
@@ -92,6 +96,7 @@ def read_cohort(source: str | Path, *, skip_bad: bool = False, name: str | None 
             patient.diagnoses[0],
             tuple(patient.images),
             {key: _one_value(values) for key, values in patient.covariates.items()},
+            patient.pixel_sizes,
         )
         for patient_id, patient in found.items()
         if patient.images
@@ -129,17 +134,18 @@ def _from_table(path: Path) -> dict[str, _Found]:
     patient_column = _column(columns, _PATIENTS, "patient", path)
     diagnosis_column = _column(columns, _DIAGNOSES, "diagnosis", path)
     image_column = _column(columns, _IMAGES, "image", path)
-    others = [
-        title
-        for title in table.columns
-        if title not in (patient_column, diagnosis_column, image_column) and title.strip()
-    ]
+    size_column = next((t for t, simple in columns.items() if simple in _PIXEL_SIZES), None)
+    known = (patient_column, diagnosis_column, image_column, size_column)
+    others = [title for title in table.columns if title not in known and title.strip()]
     found: dict[str, _Found] = defaultdict(_Found)
     for row in table.to_dict("records"):
         patient = found[row[patient_column].strip()]
         patient.names.append(row[patient_column])
         patient.diagnoses.append(row[diagnosis_column].strip())
-        patient.images += _images_of(row[image_column].strip(), path.parent)
+        images = _images_of(row[image_column].strip(), path.parent)
+        patient.images += images
+        if size_column is not None and (words := row[size_column].strip()):
+            patient.pixel_sizes.update(dict.fromkeys(images, _pixel_size(words, path)))
         for title in others:
             if row[title].strip():
                 patient.covariates[title.strip()].append(row[title].strip())
@@ -200,6 +206,19 @@ def _images_of(entry: str, folder: Path) -> list[Path]:
     first = next(n for n, part in enumerate(parts) if "*" in part)
     matches = Path(*parts[:first]).glob("/".join(parts[first:]))
     return sorted(match for match in matches if is_image(match) or is_run(match))
+
+
+def _pixel_size(words: str, path: Path) -> float:
+    try:
+        size = float(words)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < math.inf:
+        raise CohortError(
+            f"{path.name} gives {words} as a pixel size; give µm per pixel, such as 0.25, or leave "
+            "it empty."
+        )
+    return size
 
 
 def _one_value(values: list[str]) -> Covariate:

@@ -12,6 +12,7 @@ import pandas as pd
 from napari_cytosae.errors import CohortError
 
 Covariate = str | float
+PIXEL_SIZE = "microns_per_pixel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,15 @@ class Patient:
         Image files and run folders, in order.
     covariates
         What else is known, for example site, stain and scanner; numbers or words.
+    pixel_sizes
+        µm per pixel of those images of which it is known better than from the file.
     """
 
     patient_id: str
     diagnosis: str
     images: tuple[Path, ...]
     covariates: Mapping[str, Covariate] = field(default_factory=dict)
+    pixel_sizes: Mapping[Path, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +116,14 @@ class Cohort:
         beside
             Folder that paths are written relative to, where they lie below it.
         """
+        sized = any(patient.pixel_sizes for patient in self.patients)
         rows = [
             {
                 "patient": patient.patient_id,
                 "diagnosis": patient.diagnosis,
                 "image": _relative(image, beside),
                 **patient.covariates,
+                **({PIXEL_SIZE: patient.pixel_sizes.get(image, "")} if sized else {}),
             }
             for patient in self.patients
             for image in patient.images

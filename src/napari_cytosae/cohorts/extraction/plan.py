@@ -28,6 +28,8 @@ class Unit:
         ``"image"``, ``"run"`` or ``"mosaic"``.
     folder
         The run folder.
+    microns_per_pixel
+        Pixel size of its image, where the cohort gives one.
     """
 
     patient: int
@@ -35,6 +37,7 @@ class Unit:
     sources: tuple[Path, ...]
     kind: Literal["image", "run", "mosaic"]
     folder: Path
+    microns_per_pixel: float | None = None
 
     @property
     def name(self) -> str:
@@ -71,7 +74,8 @@ def plan_units(cohort: Cohort, runs: Path, cells: str) -> list[Unit]:
                 single.append((number, image))
             else:
                 place = runs / folder / f"{stem}.cytosae"
-                units.append(Unit(row, (number,), (image,), "image", place))
+                size = patient.pixel_sizes.get(image)
+                units.append(Unit(row, (number,), (image,), "image", place, size))
         for start in range(0, len(single), MOSAIC_CELLS):
             part = single[start : start + MOSAIC_CELLS]
             numbers, sources = zip(*part, strict=True)

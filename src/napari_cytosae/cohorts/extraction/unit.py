@@ -108,8 +108,16 @@ def _analysed(
         with Slide.open(unit.sources[0]) as first:
             pictures = summarise_facts([picture_facts(first)])
         return _analyze(unit, settings, mosaic.slide, cancelled, mosaic.cells), pictures
-    with Slide.open(unit.sources[0], microns_per_pixel=settings.microns_per_pixel) as slide:
+    with Slide.open(unit.sources[0], microns_per_pixel=_pixel_size(unit, settings)) as slide:
         return _analyze(unit, settings, slide, cancelled, settings.cells), picture_facts(slide)
+
+
+def _pixel_size(unit: Unit, settings: ExtractionSettings) -> float | None:
+    if unit.kind == "mosaic":
+        return None  # a single-cell image is its own crop, whatever its pixel size
+    if unit.microns_per_pixel is not None:
+        return unit.microns_per_pixel
+    return settings.microns_per_pixel
 
 
 def _analyze(
@@ -120,8 +128,7 @@ def _analyze(
     cells: str | Cells,
 ) -> Run:
     unit.folder.parent.mkdir(parents=True, exist_ok=True)
-    # A single-cell image is its own crop, whatever its pixel size.
-    pixel_um = None if unit.kind == "mosaic" else settings.microns_per_pixel
+    pixel_um = _pixel_size(unit, settings)
 
     def run(overwrite: bool) -> Run:
         return analyze(
