@@ -348,3 +348,22 @@ def test_the_scatter_shows_what_the_table_lists(concepts: ConceptsDock) -> None:
     strong = concepts.scatter._ids[concepts.scatter._points.get_alpha() == 1]
     assert 0 < len(strong) < len(concepts.scatter._ids)
     assert set(strong.tolist()) == found & set(concepts.scatter._ids.tolist())
+
+
+def test_masks_that_were_not_kept_are_computed_when_asked(concepts: ConceptsDock) -> None:
+    concepts.session.show_atlas(Atlas.open(STARTER / "atlas"))
+    concepts.tabs.setCurrentWidget(concepts.gallery)
+    concepts.session.choose_concept(56)
+    gallery = filled(concepts).gallery
+    controls = gallery.controls
+    assert not controls.mask.isEnabled()
+    assert controls.compute.isVisible()
+    controls.compute.click()
+    tiles = filled(concepts).gallery.sections["drawn cells"].strip.tiles
+    assert len(tiles) == 10
+    assert all(tile.concept_map.max() > 0 for tile in tiles)
+    assert controls.mask.isEnabled()
+    assert concepts.review.card._maps is gallery._maps  # which holds the model once for both
+    controls.compute.click()
+    tiles = filled(concepts).gallery.sections["drawn cells"].strip.tiles
+    assert all(tile.concept_map is None for tile in tiles)

@@ -183,6 +183,22 @@ def test_names_are_adopted_where_a_person_chose(dock: ConceptsDock, folder: Path
     assert dock.table.isVisible()
 
 
+def test_masks_are_computed_for_a_review_when_asked(dock: ConceptsDock, folder: Path) -> None:
+    page = begun(dock, folder)
+    card = page.card
+    card.answers.name.setText("dark nuclei")
+    assert [tile.concept_map for tile in card.strip.tiles] == [None] * len(card.strip.tiles)
+    card.controls.compute.click()
+    settled(page)
+    assert all(tile.concept_map.max() > 0 for tile in card.strip.tiles)
+    assert card.controls.mask.isEnabled()
+    assert card.answers.name.text() == "dark nuclei"
+    QTest.keyClick(card.answers.name, Qt.Key.Key_PageDown, Qt.KeyboardModifier.ShiftModifier)
+    settled(page)
+    assert card.place == 1
+    assert all(tile.concept_map is not None for tile in card.strip.tiles)
+
+
 def test_what_cannot_be_saved_stays_and_goes_elsewhere(dock: ConceptsDock, folder: Path) -> None:
     page = begun(dock, folder)
     shutil.rmtree(folder)

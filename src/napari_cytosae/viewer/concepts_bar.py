@@ -5,6 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QToolButton, QWidget
 
+from napari_cytosae.viewer.folding_splitter import narrow
+
 EVERYWHERE, SLIDE, CELL = "everywhere", "slide", "cell"
 STARRED, NAMED, DISPUTED = "starred", "named", "disputed"
 _SCOPES = (
@@ -30,6 +32,7 @@ class ConceptsBar(QWidget):
         self.scope = QComboBox()
         for text, key in _SCOPES:
             self.scope.addItem(text, key)
+        narrow(self.scope, 9)
         self.scope.setToolTip("Which concepts are listed.")
         self.in_focus = QCheckBox("focus")
         self.in_focus.setChecked(True)

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
-from napari_cytosae.concepts.atlas import Atlas, ReferencePicture
+from napari_cytosae.concepts.atlas import Atlas, ReferenceMaps, ReferencePicture
 from napari_cytosae.errors import CytoSAEError
 from napari_cytosae.viewer.atlas_plots import ConceptScatter, FocusPlot
 from napari_cytosae.viewer.atlas_work import shipped_atlas
@@ -56,7 +56,8 @@ class ConceptsDock(QStackedWidget):
         self.atlas_menu = listing.atlas_menu
         self.jobs = self.atlas_menu.jobs
         self.open_atlas, self.build_atlas = self.atlas_menu.open_atlas, self.atlas_menu.build_atlas
-        self.gallery = Gallery(self.session)
+        maps = ReferenceMaps()  # one for both, since it holds a model
+        self.gallery = Gallery(self.session, maps)
         self.naming = NamingForm(self.session)
         self.evidence = EvidenceView(self.session)
         self.scatter = ConceptScatter()
@@ -71,7 +72,7 @@ class ConceptsDock(QStackedWidget):
         layout = QVBoxLayout(self._desk)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(FoldingSplitter(listing, self.tabs))
-        self.review = ReviewPage()
+        self.review = ReviewPage(maps)
         self.review.setContentsMargins(4, 4, 4, 4)
         self.addWidget(self._desk)
         self.addWidget(self.review)

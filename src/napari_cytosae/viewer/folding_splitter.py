@@ -1,10 +1,10 @@
-"""Two halves side by side, or one above the other where the room is narrow."""
+"""What lets wide docks be narrow: halves that fold, and boxes that give room away."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QResizeEvent, QShowEvent
-from qtpy.QtWidgets import QSplitter, QWidget
+from qtpy.QtWidgets import QComboBox, QSplitter, QWidget
 
 _NARROW_PX = 640
 
@@ -26,6 +26,11 @@ class FoldingSplitter(QSplitter):
         self.setChildrenCollapsible(False)
         self._placed = False
 
+    def minimumSizeHint(self) -> QSize:
+        halves = [self.widget(place).minimumSizeHint() for place in range(self.count())]
+        # As narrow as one of them: then they fold.
+        return QSize(max(half.width() for half in halves), super().minimumSizeHint().height())
+
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         if not self._placed:  # what the halves would like to have must not decide
@@ -41,3 +46,9 @@ class FoldingSplitter(QSplitter):
         if turned != self.orientation():
             self.setOrientation(turned)
         super().resizeEvent(event)
+
+
+def narrow(box: QComboBox, letters: int) -> None:
+    """Let a box be narrower than its longest entry, with room for so many letters."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(letters)

@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from napari_cytosae.concepts.atlas import ReferencePicture
+from napari_cytosae.concepts.atlas import ReferenceMaps, ReferencePicture
 from napari_cytosae.viewer.gallery_section import GallerySection
 from napari_cytosae.viewer.gallery_tiles import Tile
 from napari_cytosae.viewer.gallery_work import (
@@ -35,9 +35,15 @@ class Gallery(QWidget):
     go_to = Signal(object)  # a ReferencePicture
     slide_wanted = Signal(int)  # a concept on the whole slide
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        maps: ReferenceMaps | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self._session = session
+        self._maps = maps or ReferenceMaps()
         self.sections: dict[str, GallerySection] = {}
         self._k = (K, K)  # of the slide, of each data set
         self._asked: tuple[Any, ...] = ()
@@ -54,6 +60,7 @@ class Gallery(QWidget):
     def _build(self) -> None:
         self.controls = MaskControls()
         self.controls.changed.connect(self._restyle)
+        self.controls.compute_toggled.connect(self.refresh)
         self.message = QLabel(_EMPTY)
         self.message.setWordWrap(True)
         self._content = QWidget()
@@ -86,7 +93,8 @@ class Gallery(QWidget):
         about = (session.concept, session.atlas, finished)
         if self._asked[:3] != about:
             self._k = (K, K)
-        asked = (*about, self._k)
+        maps = self._maps if self.controls.compute.isChecked() else None
+        asked = (*about, self._k, maps)
         if asked == self._asked:
             return
         self._asked = asked
@@ -100,7 +108,11 @@ class Gallery(QWidget):
         if atlas is not None and session.concept >= atlas.d_sae:
             atlas = None
         request = GalleryRequest(
-            session.concept, *self._k, atlas, session.results if finished is not None else None
+            session.concept,
+            *self._k,
+            atlas,
+            session.results if finished is not None else None,
+            maps,
         )
         self.message.setText("Cutting cells …")
         self.message.setVisible(True)
@@ -140,7 +152,7 @@ class Gallery(QWidget):
         n_columns = max(1, min(self.area.viewport().width() // _COLUMN_PX, len(self.sections)))
         for place, section in enumerate(self.sections.values()):
             at = divmod(place, n_columns)
-            self._grid.addWidget(section, *at, Qt.AlignmentFlag.AlignTop)
+            self._grid.addWidget(section, *at)
         n_rows = -(-len(self.sections) // n_columns)
         for row in range(self._grid.rowCount()):
             self._grid.setRowStretch(row, 0)
@@ -155,11 +167,23 @@ class Gallery(QWidget):
     def _on_finished(self, completed: bool) -> None:
         for section in self.sections.values():
             section.strip.end()
-        tiles = [tile for section in self.sections.values() for tile in section.strip.tiles]
-        self.controls.follow_maps(any(tile.concept_map is not None for tile in tiles))
+        self._follow_maps()
         self.message.setVisible(not self.sections)
         if not self.sections:
             self.message.setText("There is no atlas and no finished run to take cells from.")
+
+    def _follow_maps(self) -> None:
+        """Offer masks where there are some, and to compute those that can be."""
+        known = missing = False
+        sets = () if self._session.atlas is None else self._session.atlas.data_sets
+        for data in sets:
+            section = self.sections.get(data.name)
+            tiles = [] if section is None else section.strip.tiles
+            without = any(t.concept_map is None and t.picture is not None for t in tiles)
+            missing |= without and ReferenceMaps.bundle_for(data) is not None
+        for section in self.sections.values():
+            known |= any(tile.concept_map is not None for tile in section.strip.tiles)
+        self.controls.follow_maps(known, missing)
 
     def _restyle(self) -> None:
         concept = self._session.concept
@@ -172,7 +196,9 @@ class Gallery(QWidget):
 
 def _tile(picture: ReferencePicture) -> Tile:
     value = f"{picture.value:.3g}"
-    name = f"cell {picture.cell}" if picture.run is not None else f"image {picture.cell}"
+    name = f"cell {picture.cell}"
+    if picture.run is None:
+        name = Path(picture.image).stem if picture.image else f"image {picture.cell}"
     note = [name if picture.data_set == THIS_SLIDE else f"{name} · {picture.data_set}"]
     if picture.label:
         note.append(picture.label)

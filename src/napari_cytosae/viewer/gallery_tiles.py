@@ -187,8 +187,11 @@ class TileStrip(QWidget):
             if tile.concept_map is not None and top > 0:
                 self._paint_mask(painter, tile.concept_map, rect, top)
         else:
-            painter.fillRect(rect, palette.alternateBase())
-            painter.setPen(palette.placeholderText().color())
+            ink = palette.windowText().color()
+            ink.setAlpha(24)  # the theme's own grounds are for either light or dark windows
+            painter.fillRect(rect, ink)
+            ink.setAlpha(150)
+            painter.setPen(ink)
             painter.drawText(
                 rect.adjusted(4, 4, -4, -4),
                 Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_cytosae.concepts.atlas import ReferencePicture, ReferencePictures
+from napari_cytosae.concepts.atlas import ReferenceMaps, ReferencePicture, ReferencePictures
 from napari_cytosae.errors import CytoSAEError
+from napari_cytosae.viewer.torch_beside_gl import keep_triton_out
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts.atlas import Atlas
@@ -41,6 +42,7 @@ class GalleryRequest:
     k: int
     atlas: Atlas | None
     results: Results | None
+    maps: ReferenceMaps | None = None  # computes masks of cells whose activations were not kept
 
 
 def fill_gallery(
@@ -51,6 +53,8 @@ def fill_gallery(
         yield from _of_slide(request, request.results, cancelled)
     if request.atlas is None:
         return
+    if request.maps is not None:
+        keep_triton_out()
     with ReferencePictures() as pictures:
         for data in request.atlas.data_sets:
             found = data.top(request.concept_id, request.k)
@@ -63,7 +67,7 @@ def fill_gallery(
             for picture in pictures.of(data, request.concept_id, request.k):
                 if cancelled():
                     return
-                yield picture
+                yield picture if request.maps is None else request.maps.add_to(data, picture)
 
 
 def _of_slide(

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cytosae.concepts.atlas import ReferenceMaps
 from napari_cytosae.concepts.review import BlindPicture
 from napari_cytosae.errors import CytoSAEError
 from napari_cytosae.export.palette import HUES
@@ -39,8 +40,9 @@ class ReviewCard(QWidget):
     left = Signal()
     move_wanted = Signal()  # the sheet cannot be saved where it is
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, maps: ReferenceMaps | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._maps = maps or ReferenceMaps()
         self._at: Reviewing | None = None
         self.place = 0
         self._cells: dict[int, tuple[BlindPicture, ...]] = {}
@@ -60,6 +62,7 @@ class ReviewCard(QWidget):
     def _build_cells(self) -> QWidget:
         self.controls = MaskControls()
         self.controls.changed.connect(self._restyle)
+        self.controls.compute_toggled.connect(self._cut_anew)
         self.strip = TileStrip(captions=False)
         self.strip.setAccessibleName("Cells of the concept under review")
         self.empty = QLabel()
@@ -154,7 +157,13 @@ class ReviewCard(QWidget):
         missing = [concept for concept in near if concept not in self._cells]
         if missing:
             atlas, k = self._at.atlas, self._at.review.plan.references
-            self.jobs.start(lambda cancelled: cells_job(atlas, missing, k, cancelled))
+            maps = self._maps if self.controls.compute.isChecked() else None
+            self.jobs.start(lambda cancelled: cells_job(atlas, missing, k, maps, cancelled))
+
+    def _cut_anew(self) -> None:
+        self._cells.clear()
+        if self._at is not None:
+            self._fill()
 
     def _on_cells(self, filled: Filled) -> None:
         self._cells[filled.concept_id] = filled.pictures
@@ -173,7 +182,10 @@ class ReviewCard(QWidget):
         for cell in cells:
             self.strip.add(Tile(cell.crop, cell.concept_map, "", "", None))
         self.strip.end()
-        self.controls.follow_maps(any(cell.concept_map is not None for cell in cells))
+        assert self._at is not None
+        known = [cell.concept_map is not None for cell in cells]
+        computable = any(ReferenceMaps.bundle_for(data) is not None for data in self._at.atlas)
+        self.controls.follow_maps(any(known), computable and not all(known))
         self.empty.setText(_NO_PICTURE)
         self.empty.setVisible(not cells)
         self._restyle()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
@@ -14,6 +13,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QFlowLayout
 
 from napari_cytosae.concepts.review import kappa_rows, share_words
 from napari_cytosae.viewer.folding_splitter import FoldingSplitter
@@ -72,10 +72,11 @@ class ReviewEnd(QWidget):
         self.report.clicked.connect(self.report_wanted)
         self.leave = QPushButton("Leave")
         self.leave.clicked.connect(self.left)
-        buttons = QHBoxLayout()
+        buttons = QFlowLayout()
+        buttons.setHorizontalSpacing(6)
+        buttons.setVerticalSpacing(6)
         for button in (self.back, self.anyway, self.report, self.leave):
             buttons.addWidget(button)
-        buttons.addStretch(1)
         side = QWidget()
         column = QVBoxLayout(side)
         column.setContentsMargins(0, 0, 4, 0)

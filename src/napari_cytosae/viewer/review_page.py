@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QStackedWidget, QWidget
 
+from napari_cytosae.concepts.atlas import ReferenceMaps
 from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.concepts.naming import remember_author
 from napari_cytosae.concepts.review import ReviewPlan, agreement_report
@@ -33,12 +34,12 @@ class ReviewPage(QStackedWidget):
 
     left = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, maps: ReferenceMaps | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._atlas: Atlas | None = None
         self.at: Reviewing | None = None
         self.start = ReviewStart()
-        self.card = ReviewCard()
+        self.card = ReviewCard(maps)
         self.end = ReviewEnd()
         for page in (self.start, self.card, self.end):
             self.addWidget(page)

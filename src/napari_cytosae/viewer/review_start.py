@@ -79,7 +79,7 @@ class ReviewStart(QWidget):
             drawn.addWidget(widget)
         drawn.addStretch(1)
         shown = QHBoxLayout()
-        for widget in (self.references, QLabel("of each data set"), QLabel("  seed"), self.seed):
+        for widget in (self.references, QLabel("of each data set")):
             shown.addWidget(widget)
         shown.addStretch(1)
         form = QFormLayout()
@@ -89,6 +89,7 @@ class ReviewStart(QWidget):
         form.addRow("Your name", self.reviewer)
         form.addRow("Concepts", drawn)
         form.addRow("Cells", shown)
+        form.addRow("Seed", self.seed)
         self.message = QLabel()
         self.message.setWordWrap(True)
         self.message.setTextFormat(Qt.TextFormat.PlainText)
@@ -153,7 +154,7 @@ class ReviewStart(QWidget):
         self._tell()
 
     def _tell(self) -> None:
-        self.total.setText(f"each = {self.clusters.value() * self.per_cluster.value():,} concepts")
+        self.total.setText(f"= {self.clusters.value() * self.per_cluster.value():,}")
         for box in (self.clusters, self.per_cluster, self.references, self.seed):
             box.setEnabled(self.review is None)
         who = " ".join(self.reviewer.text().split())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_cytosae.concepts.atlas import ReferencePictures
+from napari_cytosae.concepts.atlas import ReferenceMaps, ReferencePictures
 from napari_cytosae.concepts.review import (
     Agreement,
     BlindPicture,
@@ -21,6 +21,7 @@ from napari_cytosae.concepts.review import (
     with_pictures,
 )
 from napari_cytosae.errors import AtlasError
+from napari_cytosae.viewer.torch_beside_gl import keep_triton_out
 
 if TYPE_CHECKING:
     from napari_cytosae.concepts.atlas import Atlas
@@ -82,13 +83,19 @@ def begin_job(job: BeginJob, cancelled: Callable[[], bool]) -> Generator[Reviewi
 
 
 def cells_job(
-    atlas: Atlas, concepts: Sequence[int], k: int, cancelled: Callable[[], bool]
+    atlas: Atlas,
+    concepts: Sequence[int],
+    k: int,
+    maps: ReferenceMaps | None,
+    cancelled: Callable[[], bool],
 ) -> Generator[Filled, None, None]:
     """Cut the cells of some concepts out of their images, concept by concept."""
+    if maps is not None:
+        keep_triton_out()
     with ReferencePictures() as pictures:
         for concept in concepts:
             found = []
-            for picture in blind_pictures(atlas, concept, k, pictures):
+            for picture in blind_pictures(atlas, concept, k, pictures, maps):
                 if cancelled():
                     return
                 found.append(picture)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_cytosae.concepts.atlas.folder import is_atlas
     from napari_cytosae.concepts.atlas.job import BuildJob, BuildProgress
     from napari_cytosae.concepts.atlas.published import is_published, read_published
+    from napari_cytosae.concepts.atlas.reference_maps import ReferenceMaps
     from napari_cytosae.concepts.atlas.reference_pictures import (
         ReferencePicture,
         ReferencePictures,
@@ -36,6 +37,7 @@ _HOMES = {
     "folder": ["is_atlas"],
     "job": ["BuildJob", "BuildProgress"],
     "published": ["is_published", "read_published"],
+    "reference_maps": ["ReferenceMaps"],
     "reference_pictures": ["ReferencePicture", "ReferencePictures"],
     "references": ["References"],
     "suggest": ["Suggestions"],
@@ -51,6 +53,7 @@ __all__ = [
     "Enrichment",
     "Evidence",
     "Focus",
+    "ReferenceMaps",
     "ReferencePicture",
     "ReferencePictures",
     "References",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_cytosae.concepts.atlas.atlas import Atlas
 from napari_cytosae.concepts.atlas.data_set import DataSet
+from napari_cytosae.concepts.atlas.reference_maps import ReferenceMaps
 from napari_cytosae.concepts.atlas.reference_pictures import ReferencePicture, ReferencePictures
 from napari_cytosae.concepts.manifest import MANIFEST_NAME
 from napari_cytosae.errors import AtlasError
@@ -31,7 +32,11 @@ class BlindPicture:
 
 
 def blind_pictures(
-    atlas: Atlas, concept_id: int, k: int, pictures: ReferencePictures
+    atlas: Atlas,
+    concept_id: int,
+    k: int,
+    pictures: ReferencePictures,
+    maps: ReferenceMaps | None = None,
 ) -> Iterator[BlindPicture]:
     """Yield the cells that show a concept best, as far as their images are at hand.
 
@@ -48,16 +53,22 @@ def blind_pictures(
         References of each data set.
     pictures
         What cuts them out.
+    maps
+        What says where the concept is in cells whose activations were not kept; None leaves it open.
 
     Yields
     ------
     BlindPicture
     """
-    found: list[ReferencePicture] = [p for data in atlas for p in pictures.of(data, concept_id, k)]
+    found: list[tuple[DataSet, ReferencePicture]] = [
+        (data, picture) for data in atlas for picture in pictures.of(data, concept_id, k)
+    ]
     for index in np.random.default_rng(concept_id).permutation(len(found)):
-        crop = found[index].crop
-        if crop is not None:
-            yield BlindPicture(crop, found[index].concept_map)
+        data, picture = found[index]
+        if maps is not None:
+            picture = maps.add_to(data, picture)
+        if picture.crop is not None:
+            yield BlindPicture(picture.crop, picture.concept_map)
 
 
 def with_pictures(atlas: Atlas, k: int) -> NDArray[np.bool_]:
