@@ -16,10 +16,10 @@ from napari_cytosae.concepts import analysis, label_writer, schedule
 from napari_cytosae.concepts.stored_labels import StoredLabels
 from napari_cytosae.slides import SampleSmear, Slide
 from napari_cytosae.viewer.analysis_work import AnalysisRequest, ModelChoice, encode_clicked
+from napari_cytosae.viewer.cell_layer_values import layer_data
 from napari_cytosae.viewer.go_to import camera_of
 from napari_cytosae.viewer.in_view import box_in_view
 from napari_cytosae.viewer.main_dock import CytoSAEDock
-from napari_cytosae.viewer.result_layers import layer_data
 from napari_cytosae.viewer.strength_levels import Shades
 
 pytestmark = pytest.mark.gui

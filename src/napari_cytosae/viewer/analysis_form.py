@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
@@ -19,12 +18,13 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible, QElidingLabel
+from superqt import QCollapsible
 
 from napari_cytosae.errors import CytoSAEError, ImageError
 from napari_cytosae.slides import Slide
 from napari_cytosae.viewer.analysis_work import AnalysisRequest, ModelChoice
 from napari_cytosae.viewer.cell_layers import cells_of_layer
+from napari_cytosae.viewer.form_fields import refill, remark, wide_combo
 from napari_cytosae.viewer.in_view import region_in_view, region_of_shapes
 from napari_cytosae.viewer.model_box import ModelBox
 from napari_cytosae.viewer.placement import file_of, microns_per_pixel, slide_of
@@ -81,7 +81,7 @@ class AnalysisForm(QWidget):
     # -- building --------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.image = _combo("The image that is analysed.")
+        self.image = wide_combo("The image that is analysed.")
         self.image.currentIndexChanged.connect(self._on_image)
         self.pixel = QDoubleSpinBox()
         self.pixel.setDecimals(4)
@@ -94,14 +94,14 @@ class AnalysisForm(QWidget):
             "where it is not, crops are scaled to each cell."
         )
         self.pixel.valueChanged.connect(self._on_pixel_typed)
-        self.pixel_origin = _note()
-        self.cells = _combo("How cells are found, or the layer or file that already has them.")
+        self.pixel_origin = remark()
+        self.cells = wide_combo("How cells are found, or the layer or file that already has them.")
         self.cells.activated.connect(self._on_cells_chosen)
-        self.where = _combo("The part of the image whose cells are wanted.")
+        self.where = wide_combo("The part of the image whose cells are wanted.")
         self.model = ModelBox()
         self.model.model_changed.connect(self.model_changed)
         self.model.currentIndexChanged.connect(self._describe_model)
-        self.model_note = _note()
+        self.model_note = remark()
 
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
@@ -138,9 +138,9 @@ class AnalysisForm(QWidget):
         self.threshold.setSingleStep(0.05)
         self.threshold.setValue(0.2)
         self.threshold.setToolTip("τ: a concept counts as present at a token above this value.")
-        self.precision = _combo("auto: bfloat16 where the processor computes it in hardware.")
+        self.precision = wide_combo("auto: bfloat16 where the processor computes it in hardware.")
         self.precision.addItems(["auto", "float32", "bfloat16"])
-        self.device = _combo("auto: a graphics card where there is one.")
+        self.device = wide_combo("auto: a graphics card where there is one.")
         self.device.addItems(["auto", "cpu", "cuda", "mps"])
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("beside the image")
@@ -187,7 +187,7 @@ class AnalysisForm(QWidget):
         """List the layers anew; what was chosen stays chosen while it is there."""
         layers = [layer for layer in self._viewer.layers if not self._is_result(layer)]
         images = [layer for layer in layers if isinstance(layer, Image)]
-        _refill(self.image, [(layer.name, layer) for layer in images], last=True)
+        refill(self.image, [(layer.name, layer) for layer in images], last=True)
         sources: list[tuple[str, Any]] = [
             ("detect nucleated cells", "detect"),
             ("detect red cells", "red"),
@@ -199,12 +199,12 @@ class AnalysisForm(QWidget):
         if self._cells_file is not None:
             sources.append((self._cells_file.name, self._cells_file))
         sources.append(("from a file…", None))
-        _refill(self.cells, sources)
+        refill(self.cells, sources)
         places: list[tuple[str, Any]] = [("everywhere", "all"), ("what is in view", "view")]
         places += [
             (f"within “{layer.name}”", layer) for layer in layers if isinstance(layer, Shapes)
         ]
-        _refill(self.where, places)
+        refill(self.where, places)
 
     def _on_image(self) -> None:
         size, origin, hint = None, "", ""
@@ -321,50 +321,3 @@ class AnalysisForm(QWidget):
         name = QFileDialog.getExistingDirectory(self, "Keep runs in", self.folder.text())
         if name:
             self.folder.setText(name)
-
-
-def _combo(tooltip: str) -> QComboBox:
-    combo = QComboBox()
-    combo.setToolTip(tooltip)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(8)
-    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return combo
-
-
-def _note() -> QElidingLabel:
-    """Make a small label for a one-line remark; its tooltip has room for more."""
-    label = QElidingLabel()
-    font = label.font()
-    font.setPointSizeF(font.pointSizeF() * 0.9)
-    label.setFont(font)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    return label
-
-
-def _refill(combo: QComboBox, entries: list[tuple[str, Any]], last: bool = False) -> None:
-    """Replace a combo's entries and keep the choice; signal only a real change.
-
-    With ``last`` a new last entry is chosen: what was opened last is what one wants to look at.
-    """
-    before = [combo.itemData(index) for index in range(combo.count())]
-    chosen = combo.currentData()
-    grown = last and bool(entries) and not any(_same(entries[-1][1], each) for each in before)
-    combo.blockSignals(True)
-    combo.clear()
-    for text, data in entries:
-        combo.addItem(text, data)
-    position = next((i for i, (_, data) in enumerate(entries) if _same(data, chosen)), 0)
-    if grown or (chosen is None and last):
-        position = len(entries) - 1
-    combo.setCurrentIndex(position)
-    combo.blockSignals(False)
-    if not _same(combo.currentData(), chosen):
-        combo.currentIndexChanged.emit(combo.currentIndex())
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Tell whether two entries are the same: layers by identity, words (which Qt copies) by text."""
-    if one is None or other is None:
-        return False
-    return one is other or (isinstance(one, str) and one == other)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
-import pandas as pd
 from napari.layers import Image, Labels, Points
-from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+from napari.utils.colormaps import Colormap, DirectLabelColormap
 from scipy.ndimage import binary_erosion
 
-from napari_cytosae.cells import PaintedLabels
 from napari_cytosae.concepts.maps import placed_within
 from napari_cytosae.concepts.stored_labels import StoredLabels
+from napari_cytosae.viewer.cell_layer_values import (
+    features_of,
+    layer_data,
+    outline_px,
+    strength_colormap,
+)
 from napari_cytosae.viewer.drawing_anew import draw_anew
 from napari_cytosae.viewer.palette import OUTLINE, map_colormap
 from napari_cytosae.viewer.placement import placement, placement_of, settle
@@ -25,15 +29,12 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_cytosae.cells import LabelImage
     from napari_cytosae.viewer.results import Results
 
 _BLENDING = "translucent_no_depth"
 _REFRESH_SECONDS = 2.0
 # A table of more cells than these is brought up to date at the end only: it takes too long.
 _MOST_FEATURES = 3000
-# A layer of one level is painted as a whole; cells of a larger image get levels up to this size.
-_LARGEST_PAINTED_PX = 2048
 
 
 class ResultLayers:
@@ -407,46 +408,3 @@ def result_layers_of(viewer: Any) -> ResultLayers:
     if layers is None:
         layers = _of_viewer[viewer] = ResultLayers(viewer, session_of(viewer))
     return layers
-
-
-def layer_data(labels: LabelImage) -> Any:
-    """Give a label image as a layer takes it: a slide's as the levels of its pyramid."""
-    if isinstance(labels, StoredLabels):
-        return labels.levels if len(labels.levels) > 1 else labels.levels[0]
-    if not isinstance(labels, PaintedLabels) or max(labels.shape) <= _LARGEST_PAINTED_PX:
-        return labels
-    levels = [labels]
-    while max(levels[-1].shape) > _LARGEST_PAINTED_PX:
-        levels.append(levels[-1].halved())
-    return levels
-
-
-def outline_px(results: Results) -> int:
-    """Width of an outline in image pixels: about a fortieth of a cell, never thinner than one."""
-    table = results.table
-    if not len(table):
-        return 1
-    diameter = float(np.sqrt(np.median(table["area_px"].to_numpy(float))))
-    return max(1, round(diameter / 40))
-
-
-def features_of(results: Results) -> pd.DataFrame:
-    """Table of a Labels layer's features: ``index`` is the label, then what the cell is and shows."""
-    table = results.table
-    features = pd.DataFrame({"index": table["label"].to_numpy(np.int64)})
-    size = results.slide.microns_per_pixel
-    area = table["area_px"].to_numpy(float)
-    features["area_px" if size is None else "area_um2"] = area if size is None else area * size**2
-    for rank, (concepts, values) in enumerate(results.top_concepts(3), start=1):
-        features[f"concept_{rank}"] = concepts
-        features[f"activation_{rank}"] = values
-    return features
-
-
-def strength_colormap(strengths: dict[int, float]) -> DirectLabelColormap:
-    """Colour for each label from its strength, viridis from zero to the strongest cell."""
-    top = max(strengths.values(), default=0.0) or 1.0
-    labels = list(strengths)
-    colors = ensure_colormap("viridis").map(np.array([strengths[label] / top for label in labels]))
-    table: dict[int | None, Any] = dict(zip(labels, colors, strict=True))
-    return DirectLabelColormap(color_dict=table | {None: "transparent", 0: "transparent"})
