@@ -84,6 +84,38 @@ def test_cells_of_a_slide_are_a_pyramid_that_is_clicked_and_coloured(
     assert dock.layers.coloured.name in viewer.layers
 
 
+@pytest.mark.usefixtures("small_slides")
+@pytest.mark.parametrize("at_work", [False, True])
+def test_pinned_maps_of_a_slide_are_read_where_one_looks(
+    in_levels: napari.layers.Image, viewer: napari.Viewer, open_dock: Open, at_work: bool
+) -> None:
+    dock = open_dock()
+    dock.panel.smooth.setChecked(False)
+    if at_work:  # a concept that is pinned in mid-run grows with it
+        dock.run_bar.run.click()
+        until(lambda: bool(dock.session.results and dock.session.results.fresh))
+        first = next(iter(dock.session.results.fresh.values()))
+        concept = first.active_concepts(k=1)[0].concept_id
+        dock.session.toggle_pin(concept)
+        until(lambda: not dock.jobs.busy)
+    else:
+        run = analysed(dock).session.results.run
+        concept = run.active_concepts(int(run.table["label"].iloc[0]), k=1)[0].concept_id
+        dock.session.toggle_pin(concept)
+    results, layer = dock.session.results, dock.layers.map_layer(concept)
+    assert layer.multiscale
+    canvas = results.canvas(concept, smooth=False)
+    np.testing.assert_allclose(np.asarray(layer.data[0]), canvas.values)
+    np.testing.assert_allclose(layer.scale, in_levels.scale * canvas.scale)
+    assert layer.contrast_limits[1] == results.full_scale(concept)
+    dock.panel.smooth.setChecked(True)
+    canvas = results.canvas(concept, smooth=True)
+    np.testing.assert_allclose(np.asarray(layer.data[0]), canvas.values, atol=1e-5)
+    assert layer.interpolation2d == "linear"
+    dock.session.toggle_pin(concept)
+    assert dock.layers.map_layer(concept) is None
+
+
 def test_shades_of_a_piece_leave_out_cells_without_a_strength() -> None:
     shades = Shades({500_001: 2.0, 7: 1.0, 9: 0.0})
     piece = np.array([[0, 7, 9], [500_001, 8, 600_000]])

@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
+from numpy.typing import NDArray
 
 from napari_cytosae.cells import PaintedLabels
 from napari_cytosae.concepts.stored_labels import StoredLabels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari_cytosae.cells import LabelImage
     from napari_cytosae.viewer.results import Results
 
 # A layer of one level is painted as a whole; cells of a larger image get levels up to this size.
 _LARGEST_PAINTED_PX = 2048
+
+
+def in_levels(labels: LabelImage) -> bool:
+    """Tell whether cells are those of a slide, whose label image is a pyramid on the disk."""
+    return isinstance(labels, StoredLabels) and len(labels.levels) > 1
 
 
 def layer_data(labels: LabelImage) -> Any:
@@ -38,6 +46,16 @@ def outline_px(results: Results) -> int:
         return 1
     diameter = float(np.sqrt(np.median(table["area_px"].to_numpy(float))))
     return max(1, round(diameter / 40))
+
+
+def rings_of(
+    results: Results, labels: Iterable[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give rings around cells: their centres (n, 2), y and x, and (n,) diameters in px."""
+    rows = [results.row(label) for label in labels]
+    centres = np.array([[row["centroid_y"], row["centroid_x"]] for row in rows], float)
+    sides = [max(row["box_y1"] - row["box_y0"], row["box_x1"] - row["box_x0"]) for row in rows]
+    return centres, 1.3 * np.array(sides, float)
 
 
 def features_of(results: Results) -> pd.DataFrame:

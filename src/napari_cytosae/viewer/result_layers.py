@@ -15,15 +15,18 @@ from napari_cytosae.concepts.maps import placed_within
 from napari_cytosae.concepts.stored_labels import StoredLabels
 from napari_cytosae.viewer.cell_layer_values import (
     features_of,
+    in_levels,
     layer_data,
     outline_px,
+    rings_of,
     strength_colormap,
 )
 from napari_cytosae.viewer.drawing_anew import draw_anew
 from napari_cytosae.viewer.palette import OUTLINE, map_colormap
+from napari_cytosae.viewer.pinned_maps import PinnedMaps
 from napari_cytosae.viewer.placement import placement, placement_of, settle
 from napari_cytosae.viewer.session import Session, session_of, unwrapped
-from napari_cytosae.viewer.strength_levels import Shades, shaded_levels, shades_colormap
+from napari_cytosae.viewer.strength_levels import Shades, shades_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -54,6 +57,7 @@ class ResultLayers:
         self._coloured: ReferenceType[Labels | Image] | None = None
         self._shades = Shades({})
         self._maps: dict[int, ReferenceType[Image]] = {}
+        self._pinned = PinnedMaps()
         self._given: dict[int, str] = {}  # names that map layers got from us
         self._coloured_by: tuple[int, str] | None = None  # concept and name of the layer
         self._shown: Results | None = None
@@ -196,16 +200,12 @@ class ResultLayers:
             if layer is not None:
                 layer.visible = False
             return
-        rows = [results.row(label) for label in session.also]
-        centres = np.array([[row["centroid_y"], row["centroid_x"]] for row in rows], float)
-        across = [
-            1.3 * max(row["box_y1"] - row["box_y0"], row["box_x1"] - row["box_x0"]) for row in rows
-        ]
+        centres, across = rings_of(results, session.also)
         if layer is None:
             layer = Points(
                 centres,
                 name="also selected",
-                size=np.array(across, float),
+                size=across,
                 face_color="transparent",
                 border_color=OUTLINE,
                 border_width=0.05,
@@ -216,7 +216,7 @@ class ResultLayers:
             self._add(layer)
             return
         layer.data = centres
-        layer.size = np.array(across, float)
+        layer.size = across
         settle(layer, **placement(source), visible=True)
 
     def _show_preview(self) -> None:
@@ -259,23 +259,15 @@ class ResultLayers:
             if layer is None:
                 self._add_map(concept_id)
             elif refresh:
-                layer.data = session.results.canvas(concept_id, smooth=self.smooth).values
-                layer.contrast_limits = (0.0, session.results.full_scale(concept_id))
+                self._pinned.renew(layer, session.results, concept_id, smooth=self.smooth)
         self._show_preview()
 
     def _add_map(self, concept_id: int) -> None:
         session = self._session
-        canvas = session.results.canvas(concept_id, smooth=self.smooth)
-        layer = Image(
-            canvas.values,
-            name=self._title(concept_id),
-            colormap=map_colormap(session.map_hue(concept_id)),
-            contrast_limits=(0.0, session.results.full_scale(concept_id)),
-            blending=_BLENDING,
-            interpolation2d="linear" if self.smooth else "nearest",
-            metadata={"cytosae": {"concept_id": concept_id}},
-            **placement_of(session.source, canvas),
-        )
+        layer = self._pinned.layer(
+            session.results, session.source, concept_id, smooth=self.smooth,
+            name=self._title(concept_id), colormap=map_colormap(session.map_hue(concept_id)),
+        )  # fmt: skip
         self._maps[concept_id] = ref(layer)
         self._add(layer)
 
@@ -345,7 +337,7 @@ class ResultLayers:
         strengths = results.strengths(concept_id)
         name = self._title_of_colours(concept_id)
         layer = self.coloured
-        if isinstance(results.labels, StoredLabels) and len(results.labels.levels) > 1:
+        if in_levels(results.labels):
             self._colour_slide(results.labels, strengths, name)
             return
         colormap = strength_colormap(strengths)
@@ -372,18 +364,10 @@ class ResultLayers:
             layer.refresh()
             return
         self._shades = Shades(strengths)
-        layer = Image(
-            shaded_levels(labels, self._shades),
-            name=name,
-            multiscale=True,
-            rgb=False,
-            opacity=0.6,
-            blending=_BLENDING,
-            colormap=shades_colormap(),
-            contrast_limits=(0, 255),
-            interpolation2d="nearest",
+        layer = shades_layer(
+            labels, self._shades, name=name, opacity=0.6, blending=_BLENDING,
             **placement(self._session.source),
-        )
+        )  # fmt: skip
         self._coloured = ref(layer)
         self._add(layer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from napari.layers import Image
 from napari.utils.colormaps import Colormap, ensure_colormap
 from numpy.typing import NDArray
 
@@ -80,4 +81,17 @@ def shades_colormap() -> Colormap:
     colors = ensure_colormap("viridis").map(np.linspace(0, 1, _SHADES))
     return Colormap(
         np.vstack([np.zeros((1, 4)), colors]), name="cells by strength", interpolation="zero"
+    )
+
+
+def shades_layer(labels: StoredLabels, shades: Shades, **settings: Any) -> Image:
+    """Make the layer of a slide's cells by strength; ``settings`` are its name, place and look."""
+    return Image(
+        shaded_levels(labels, shades),
+        multiscale=True,
+        rgb=False,
+        colormap=shades_colormap(),
+        contrast_limits=(0, _SHADES),
+        interpolation2d="nearest",
+        **settings,
     )
