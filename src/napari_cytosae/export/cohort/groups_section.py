@@ -12,7 +12,7 @@ from napari_cytosae.export.cohort import comparison_figures as of_groups
 from napari_cytosae.export.cohort.cell_pictures import CellPicture, best_cells_of_groups
 from napari_cytosae.export.cohort.files import ReportFiles, file_name
 from napari_cytosae.export.cohort.page import side_by_side, table
-from napari_cytosae.export.cohort.style import new_figure
+from napari_cytosae.export.cohort.style import new_figure, shorten
 
 _LISTED = 20
 _PICTURED = 5
@@ -110,9 +110,10 @@ def compared(
         )
         for row in comparison.top(_LISTED).to_dict("records")
     ]
+    one, other = (shorten(name, 18) for name in (first, second))
     headings = (
-        "concept", f"mean {first}", f"mean {second}", "delta", "p", "q", "p family-wise",
-        f"cells {first}", f"cells {second}",
+        "concept", f"mean {one}", f"mean {other}", "delta", "p", "q", "p family-wise",
+        f"cells {one}", f"cells {other}",
     )  # fmt: skip
     return (
         f'<h2 id="c{place}">{escape(first)} against {escape(second)}</h2>'

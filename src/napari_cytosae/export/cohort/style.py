@@ -57,6 +57,7 @@ def class_strip(
     ends = np.r_[starts[1:], len(labels)]
     if len(starts) > 2 * len(set(labels.tolist())):
         return  # clustered: a legend says more
+    turned = False
     for start, end in zip(starts, ends, strict=True):
         middle = (start + end - 1) / 2
         words = shorten(str(labels[start]) or "unknown", 22)
@@ -64,7 +65,8 @@ def class_strip(
             axes.set_yticks([*axes.get_yticks(), middle])
             axes.text(-0.8, middle, words, ha="right", va="center", fontsize=SMALL)
         else:
-            turned = 3 * (end - start) < len(labels) * 0.03 * len(words)
+            # What stands to the right of a turned name is turned too, or it would lie over it.
+            turned = turned or 3 * (end - start) < len(labels) * 0.03 * len(words)
             axes.text(
                 middle, -0.7, words, ha="left" if turned else "center", va="bottom",
                 fontsize=SMALL, rotation=35 if turned else 0,
