@@ -20,7 +20,7 @@ def draw_what_if(axes: Axes, table: pd.DataFrame) -> None:
     places = np.arange(len(table))[::-1]
     for column, shift, hue, words in (
         ("before", 0.19, GREY, "as it is"),
-        ("after", -0.19, FIRST, "ticked ones changed"),
+        ("after", -0.19, FIRST, "if changed"),
     ):
         values = table[column].to_numpy(np.float64)
         axes.barh(places + shift, values, height=0.34, color=hue, label=words)
