@@ -143,6 +143,16 @@ def test_a_torn_log_is_mended(tmp_path):
     assert log.read_text() == whole
 
 
+def test_damaged_lines_cost_a_log_no_others(tmp_path):
+    train_sae(images(), config(6), out=tmp_path, device="cpu", checkpoint_every=2)
+    log = tmp_path / "log.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([*lines[:2], '{"step": 3, "lo\n', "null\n", *lines[3:]]))
+    again = train_sae(images(), config(8), out=tmp_path, resume=True, device="cpu")
+    assert [record["step"] for record in again.history] == [1, 2, 4, 5, 6, 7, 8]
+    assert open_training(tmp_path).history == again.history
+
+
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file"):

@@ -222,18 +222,18 @@ def read_about(folder: Path) -> tuple[SaeTrainingConfig, dict[str, Any]]:
 
 
 def _read_log(path: Path) -> list[Record]:
-    """Read a log up to the first line that is not whole."""
+    """Read the whole lines of a log whose steps rise; damaged ones are left out."""
     found: list[Record] = []
     if not path.exists():
         return found
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(record, dict) or record.get("step") != len(found) + 1:
-            break
-        found.append(record)
+        except (ValueError, RecursionError):
+            continue
+        step = record.get("step") if isinstance(record, dict) else None
+        if type(step) is int and step > (found[-1]["step"] if found else 0):
+            found.append(record)
     return found
 
 
