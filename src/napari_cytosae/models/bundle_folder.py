@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models.backbone import load_backbone
 from napari_cytosae.models.bundle import Bundle
@@ -16,6 +14,7 @@ from napari_cytosae.models.preprocessing import Preprocessing
 from napari_cytosae.models.registry import NAMES
 from napari_cytosae.models.sae_files import OURS as SAE_FILES
 from napari_cytosae.models.sae_files import load_sae, save_sae
+from napari_cytosae.models.tensor_files import write_tensors
 
 MANIFEST = "bundle.json"
 BACKBONE = "backbone.safetensors"
@@ -43,7 +42,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
             state = {
                 key: value.contiguous() for key, value in exact.backbone.dinov2_state().items()
             }
-            save_file(state, made / BACKBONE)
+            write_tensors(state, made / BACKBONE)
             save_sae(exact.sae, made)
             files = {path.name: hash_of(path) for path in sorted(made.iterdir())}
             manifest = {

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from safetensors.torch import save_file
 
 from napari_cytosae.errors import CheckpointError
 from napari_cytosae.models.backbone import load_finite
 from napari_cytosae.models.checkpoints import LazyTensor, read_checkpoint, take_tensors
 from napari_cytosae.models.pickles import InertObject
 from napari_cytosae.models.sae import SparseAutoencoder
+from napari_cytosae.models.tensor_files import write_tensors
 
 OURS: Final = ("sae.json", "sae.safetensors")
 SAELENS: Final = ("cfg.json", "sae_weights.safetensors")
@@ -245,7 +245,7 @@ def save_sae(
         raise ValueError(f"format must be 'cytosae' or 'saelens', not {format!r}")
     names = _TENSORS if sae.threshold is None else _NAMES["jumprelu"]
     tensors = {name: getattr(sae, name).detach().cpu().contiguous() for name in names}
-    save_file(tensors, folder / weights_name)
+    write_tensors(tensors, folder / weights_name)
     text = json.dumps(config, indent=2)
     (folder / config_name).write_text(text + "\n", encoding="utf-8")
     return folder

@@ -6,10 +6,10 @@ from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.errors import TrainingError
+from napari_cytosae.models.tensor_files import write_tensors
 from napari_cytosae.training.config import SaeTrainingConfig
 from napari_cytosae.training.state import TrainingState
 from napari_cytosae.training.weights import NAMES, SaeWeights
@@ -49,7 +49,9 @@ def save_checkpoint(
         "tokens": identity,
     }
     size = sum(tensor.nbytes for tensor in tensors.values())
-    write_durably(path, lambda temporary: save_file(tensors, temporary, about), needed_bytes=size)
+    write_durably(
+        path, lambda temporary: write_tensors(tensors, temporary, about), needed_bytes=size
+    )
 
 
 def load_checkpoint(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from safetensors.torch import save_file
 
 from napari_cytosae.concepts.durable import (
     explain_write_error,
@@ -21,6 +20,7 @@ from napari_cytosae.concepts.durable import (
 from napari_cytosae.concepts.prefetch import prefetch
 from napari_cytosae.errors import Cancelled, TrainingError
 from napari_cytosae.models import Bundle
+from napari_cytosae.models.tensor_files import write_tensors
 from napari_cytosae.training.config import TOKENS_PER_IMAGE
 from napari_cytosae.training.tokens import store
 from napari_cytosae.training.tokens.crops import (
@@ -221,7 +221,7 @@ class _Extraction:
         tensors = {name: value.contiguous() for name, value in state.dinov2_state().items()}
         write_durably(
             self.out / store.BACKBONE,
-            lambda temporary: save_file(tensors, temporary),
+            lambda temporary: write_tensors(tensors, temporary),
             needed_bytes=sum(value.nbytes for value in tensors.values()),
         )
         write_json_durably(self.out / store.ABOUT, self._about("extracting"))

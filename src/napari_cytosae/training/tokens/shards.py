@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from napari_cytosae.concepts.durable import write_durably
 from napari_cytosae.errors import TrainingError
+from napari_cytosae.models.tensor_files import write_tensors
 
 _FORMAT: Final = "cytosae-tokens"
 _VERSION: Final = "1"
@@ -75,7 +75,7 @@ def write_shard(
     }
     write_durably(
         path,
-        lambda temporary: save_file({"tokens": tokens.contiguous()}, temporary, about),
+        lambda temporary: write_tensors({"tokens": tokens.contiguous()}, temporary, about),
         needed_bytes=tokens.nbytes,
     )
 
