@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -25,11 +25,11 @@ from napari_cytosae.errors import CytoSAEError, OtherRunError
 from napari_cytosae.models.registry import available_bundles, fetch_bundle
 from napari_cytosae.slides import Slide
 from napari_cytosae.viewer.in_view import Box
-from napari_cytosae.viewer.results import Results
+from napari_cytosae.viewer.results import Results, Tops, top_of
 from napari_cytosae.viewer.torch_beside_gl import keep_triton_out
 
 if TYPE_CHECKING:
-    from napari_cytosae.concepts import AnalysisJob, CellActivations
+    from napari_cytosae.concepts import AnalysisJob, CellActivations, Run
     from napari_cytosae.models import Bundle
 
 # A click without a run looks for cells in a window of at most this side around it.
@@ -118,9 +118,16 @@ class SlideReady:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Cells whose activations have just come."""
+    """Cells whose activations have just come, and the concepts that lead in each."""
 
     cells: list[CellActivations]
+    tops: list[Tops]
+
+    @classmethod
+    def of(cls, cells: Iterable[CellActivations]) -> Encoded:
+        """Rank the concepts here: in the window's own thread it would be felt."""
+        listed = list(cells)
+        return cls(listed, [top_of(cell) for cell in listed])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,7 +187,7 @@ def analyse(
     Cells that `in_view` tells are looked at come first.
     """
     keep_triton_out()
-    from napari_cytosae.concepts import EncodedBatch, analyze_steps
+    from napari_cytosae.concepts import EncodedBatch, Run, analyze_steps
 
     slide = as_file(request)
     yield SlideReady(slide)
@@ -193,10 +200,17 @@ def analyse(
         job = job_of(request, slide, bundle, out)
         try:
             for step in analyze_steps(job, cancelled, in_view):
-                yield Encoded(list(step.cells())) if isinstance(step, EncodedBatch) else step
+                if isinstance(step, Run):
+                    read_ahead(step)
+                yield Encoded.of(step.cells()) if isinstance(step, EncodedBatch) else step
         except OtherRunError:
             continue  # never over somebody's results
         return
+
+
+def read_ahead(run: Run) -> None:
+    """Read what a window shows of a run at once, so that it has not to wait for the disk."""
+    _ = run.table, run.labels, run.encoded, run.concepts
 
 
 def estimated(

@@ -203,7 +203,7 @@ class CytoSAEDock(QWidget):
             self.session.results.more_cells(step.table)
             self.session.results_changed.emit()
         elif isinstance(step, Encoded):
-            self.session.results.add(step.cells)
+            self.session.results.add(step.cells, step.tops)
             self.session.results_changed.emit()
         elif isinstance(step, Run):
             self._show_run(step, keep_fresh=True)

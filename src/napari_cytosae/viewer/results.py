@@ -34,6 +34,15 @@ _N_TOP = 3
 _MOST_FRESH = 1024
 
 
+Tops = list[tuple[int, float]]
+"""Concepts that lead in a cell, each with its activation, the strongest first."""
+
+
+def top_of(cell: CellActivations) -> Tops:
+    """Rank the few concepts of a cell that features and tips name."""
+    return [(each.concept_id, each.activation) for each in cell.active_concepts(k=_N_TOP)]
+
+
 @dataclass(eq=False)
 class Results:
     """Cells of one image with their activations, from a run or encoded one by one.
@@ -73,7 +82,7 @@ class Results:
 
     def __post_init__(self) -> None:
         self._read: CellActivations | None = None
-        self._tops: dict[int, list[tuple[int, float]]] = {}
+        self._tops: dict[int, Tops] = {}
         self._names: tuple[Dictionary | None, int, Names] | None = None
         self._ranked: tuple[tuple[Any, ...], list[int]] | None = None
         self._rows = {int(label): row for row, label in enumerate(self.table["label"])}
@@ -97,12 +106,19 @@ class Results:
             sae_digest=run.sae_digest,
         )
 
-    def add(self, cells: Any) -> None:
-        """Take freshly encoded cells; of a run only the latest stay in memory."""
-        for cell in cells:
+    def add(self, cells: list[CellActivations], tops: list[Tops] | None = None) -> None:
+        """Take freshly encoded cells; of a run only the latest stay in memory.
+
+        Parameters
+        ----------
+        cells
+            The cells.
+        tops
+            What `top_of` gives for each, where it was computed beside the window.
+        """
+        for cell, top in zip(cells, tops or map(top_of, cells), strict=True):
             self.fresh[cell.label] = cell
-            ranked = cell.active_concepts(k=_N_TOP)
-            self._tops[cell.label] = [(each.concept_id, each.activation) for each in ranked]
+            self._tops[cell.label] = top
         if self.run is not None:
             for label in list(self.fresh)[: len(self.fresh) - _MOST_FRESH]:
                 del self.fresh[label]

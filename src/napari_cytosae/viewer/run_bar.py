@@ -73,6 +73,8 @@ class RunBar(QWidget):
 
     def show_progress(self, done: int, total: int, unit: str) -> None:
         """Show how far, and how long it will take from the pace so far."""
+        # A new value is painted at once otherwise, and with it all that waits to be in the window.
+        self.bar.setUpdatesEnabled(False)
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(done)
         # Cells that an earlier session finished say nothing about the pace.
@@ -85,6 +87,7 @@ class RunBar(QWidget):
             left = (monotonic() - began) / (done - at_first) * (total - done)
             text += f", {duration(left)} left"
         self.bar.setFormat(text)
+        self.bar.setUpdatesEnabled(True)
 
     def show_stage(self, text: str) -> None:
         """Show a stage without a count."""
