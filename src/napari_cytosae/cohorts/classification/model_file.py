@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from napari_cytosae.cohorts.classification.familiarity import Familiarity
 from napari_cytosae.cohorts.classification.model import CohortModel
@@ -49,7 +49,9 @@ def save_model(model: CohortModel, path: str | Path) -> Path:
         "facts": dict(model.facts),
     }
     metadata = {"cytosae": json.dumps(header, ensure_ascii=False)}
-    write_durably(target, lambda part: save_file(tensors, part, metadata=metadata))
+    # As bytes: safetensors' own files are readable by their owner alone.
+    content = save(tensors, metadata)
+    write_durably(target, lambda part: part.write_bytes(content), needed_bytes=len(content))
     return target
 
 
