@@ -93,6 +93,15 @@ def test_a_finished_training_can_be_made_longer(tmp_path):
     assert same(tmp_path / "a", tmp_path / "b")
 
 
+def test_a_training_cannot_be_made_shorter(tmp_path):
+    train_sae(images(), config(6), out=tmp_path, device="cpu")
+    before = weights(tmp_path)
+    with pytest.raises(TrainingError, match="has gone 6 steps already, and 4"):
+        train_sae(images(), config(4), out=tmp_path, resume=True, device="cpu")
+    for name, tensor in weights(tmp_path).items():
+        assert torch.equal(tensor, before[name])
+
+
 @pytest.mark.parametrize("others", [{"activation": "topk", "k": 3, "prefixes": (8, 20)}])
 def test_batches_of_the_caller_are_resumed_too(tmp_path, others):
     def batches():

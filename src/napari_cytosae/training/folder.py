@@ -94,7 +94,7 @@ class TrainingFolder:
         ------
         TrainingError
             It holds a training, and `resume` does not say to go on with it; or one by another
-            recipe, or on other tokens.
+            recipe, on other tokens, or of more steps.
         """
         path = self.path / ABOUT
         if path.exists():
@@ -109,6 +109,12 @@ class TrainingFolder:
                 raise TrainingError(
                     f"{self.path} holds a training on other tokens: images, backbone, block or "
                     "preprocessing have changed. Choose another folder."
+                )
+            log = _read_log(self.path / LOG)
+            if log and log[-1]["step"] > config.steps:
+                raise TrainingError(
+                    f"{self.path} has gone {log[-1]['step']:,} steps already, and {config.steps:,} "
+                    "are asked for. Ask for as many, or more, or choose another folder."
                 )
         write_json_durably(
             path,
